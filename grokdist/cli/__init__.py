@@ -1,0 +1,1 @@
+"""The command line: translate flags, call the library, print through ``output``."""

@@ -1,0 +1,68 @@
+"""Everything grokdist raises on purpose, and nothing else.
+
+Library code raises these with fields; ``grokdist.cli`` words them and picks the exit code
+(``grokdist/cli/exit_codes.py``). A message reads ``<what, with the value>; expected X, got Y``;
+``hint`` is one command or step that helps.
+"""
+
+from __future__ import annotations
+
+
+class GrokdistError(Exception):
+    """Root of every error that grokdist raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(GrokdistError):
+    """The request itself makes no sense (a bad flag value, an impossible combination)."""
+
+
+class TrustError(GrokdistError):
+    """A signature, key, threshold or trust root does not hold."""
+
+
+class DigestMismatchError(GrokdistError):
+    """Bytes on disk or on the wire are not the bytes the manifest names."""
+
+
+class UnsafePathError(GrokdistError):
+    """A path in a manifest, torrent or archive would leave its directory or collide."""
+
+
+class PolicyError(GrokdistError):
+    """A licence or policy forbids what was asked, or asks for consent first."""
+
+
+class NoWeightsError(PolicyError):
+    """The model is known, but its publisher released no weights to fetch."""
+
+
+class UnknownModelError(GrokdistError):
+    """No manifest by that name, or the manifest cannot be read."""
+
+
+class ManifestError(UnknownModelError):
+    """A manifest is not well-formed: the field and the reason are in the message."""
+
+
+class SourceError(GrokdistError):
+    """One source failed; the fetch goes on with the others."""
+
+
+class NoSourceError(GrokdistError):
+    """No source could provide the bytes."""
+
+
+class ResourceError(GrokdistError):
+    """Not enough disk or memory for what was asked."""
+
+
+class StoreError(GrokdistError):
+    """The store or a target directory cannot be used (locked, not writable, not a directory)."""
+
+
+class NotFetchedError(GrokdistError):
+    """The model is known but its bytes are not here."""

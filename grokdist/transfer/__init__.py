@@ -1,0 +1,1 @@
+"""Plan, fetch, store and verify the files of a model."""

@@ -1,0 +1,1 @@
+"""Where bytes come from: the Hub, plain HTTPS, a BitTorrent swarm, local folders."""

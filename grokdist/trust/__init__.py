@@ -1,0 +1,1 @@
+"""Digests, receipts and the statements grokdist makes about verified bytes."""

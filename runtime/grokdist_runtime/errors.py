@@ -1,0 +1,38 @@
+"""The runtime's errors: what was wrong with a checkpoint, a config, a prompt or a device.
+
+Each carries a sentence a person can act on; callers decide about exit codes.
+"""
+
+from __future__ import annotations
+
+
+class RuntimeModelError(Exception):
+    """Root of every error the runtime raises on purpose."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnsafeShardError(RuntimeModelError):
+    """A checkpoint file is malformed, unexpected or tries to do more than hold tensors."""
+
+
+class ConfigError(RuntimeModelError):
+    """A model configuration is missing a key or holds a value outside its limits."""
+
+
+class CheckpointError(RuntimeModelError):
+    """A checkpoint directory does not hold the tensors that the configuration asks for."""
+
+
+class TokenizerError(RuntimeModelError):
+    """A tokenizer file is missing or unusable, or token ids are outside the vocabulary."""
+
+
+class PromptError(RuntimeModelError):
+    """A prompt is empty, too long for the context, or asks for an impossible sampling."""
+
+
+class DeviceError(RuntimeModelError):
+    """The devices at hand cannot hold or split the model as asked."""
