@@ -1,0 +1,111 @@
+"""The ``grokdist`` command: one app, one place where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+import grokdist
+from grokdist.cli import (
+    demo,
+    fetch,
+    inspect,
+    license,
+    list_models,
+    openness,
+    run,
+    score,
+    show,
+    verify,
+)
+from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for
+from grokdist.cli.output import Output
+from grokdist.errors import GrokdistError
+from grokdist.settings import config_path, load_config
+
+app = typer.Typer(
+    name="grokdist",
+    help="Get open-weight models, provably, from publisher to running.",
+    epilog="Exit codes: " + "; ".join(f"{int(c)} {text}" for c, text in MEANINGS.items()) + ".",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"auto_envvar_prefix": "GROKDIST", "help_option_names": ["-h", "--help"]},
+)
+
+
+def _reported(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a command raises into one sentence, a hint and an exit code."""
+
+    @functools.wraps(command)
+    def run_command(*args: Any, **kwargs: Any) -> None:
+        out = Output(json=bool(kwargs.get("json")))
+        try:
+            command(*args, **kwargs)
+        except GrokdistError as error:
+            _fail(out, error, error.hint)
+        except BrokenPipeError:
+            # The reader of our output went away; there is nobody left to tell.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(ExitCode.FAILURE) from None
+        except KeyboardInterrupt:
+            out.error("interrupted", "run the same command again to go on", ExitCode.INTERRUPTED)
+            raise SystemExit(ExitCode.INTERRUPTED) from None
+        except OSError as error:
+            _fail(out, error, None)
+        except Exception as error:
+            if not type(error).__module__.startswith("grokdist_runtime."):
+                raise
+            _fail(out, error, getattr(error, "hint", None))
+
+    return run_command
+
+
+def _fail(out: Output, error: Exception, hint: str | None) -> NoReturn:
+    code = exit_code_for(error)
+    out.error(str(error), hint, code)
+    raise SystemExit(code) from None
+
+
+def _version(value: bool) -> None:
+    if value:
+        Output().result({}, f"grokdist {grokdist.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _show_version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+app.command("fetch")(_reported(fetch.fetch))
+app.command("verify")(_reported(verify.verify))
+app.command("run")(_reported(run.run))
+app.command("score")(_reported(score.score))
+app.command("show")(_reported(show.show))
+app.command("list")(_reported(list_models.list_models))
+app.command("openness")(_reported(openness.openness))
+app.command("inspect")(_reported(inspect.inspect))
+app.command("demo")(_reported(demo.demo))
+app.add_typer(license.app(_reported), name="license")
+
+
+def main() -> None:
+    """Run the command line; ends the process with one of ``ExitCode``."""
+    # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        config = load_config(config_path())
+    except GrokdistError as error:
+        _fail(Output(json="--json" in sys.argv), error, error.hint)
+    app(default_map=config)

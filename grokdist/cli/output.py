@@ -1,0 +1,82 @@
+"""The one place that prints: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where a command's words go.
+
+    Attributes:
+        json: stdout holds exactly one JSON document, and nothing else.
+        quiet: no notes on stderr; warnings and errors stay.
+        verbose: details on stderr too.
+    """
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def result(self, document: Mapping[str, Any], text: str) -> None:
+        """Print a command's result: the document as JSON, or the text for people."""
+        if self.json:
+            _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        elif text:
+            _write(sys.stdout, text if text.endswith("\n") else text + "\n")
+
+    def stream(self, text: str) -> None:
+        """Print a piece of text to stdout as it comes; nothing in JSON mode."""
+        if not self.json:
+            _write(sys.stdout, text)
+
+    def note(self, text: str) -> None:
+        """Say something useful on stderr, unless quiet."""
+        if not self.quiet:
+            _write(sys.stderr, text + "\n")
+
+    def detail(self, text: str) -> None:
+        """Say something on stderr only when verbose."""
+        if self.verbose and not self.quiet:
+            _write(sys.stderr, text + "\n")
+
+    def warning(self, text: str) -> None:
+        """Warn on stderr, also when quiet."""
+        _write(sys.stderr, f"{_styled('warning:', '33', sys.stderr)} {text}\n")
+
+    def error(self, message: str, hint: str | None, code: int) -> None:
+        """Report a failure: two lines on stderr, and in JSON mode a document on stdout."""
+        _write(sys.stderr, f"{_styled('error:', '31', sys.stderr)} {message}\n")
+        if hint:
+            _write(sys.stderr, f"{_styled('hint:', '36', sys.stderr)} {hint}\n")
+        if self.json:
+            body = {"error": {"message": message, "hint": hint, "exit_code": code}}
+            _write(sys.stdout, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+
+    @property
+    def interactive(self) -> bool:
+        """True where a live progress display makes sense."""
+        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _styled(text: str, colour: str, stream: IO[str]) -> str:
+    """Colour a word on a terminal, honouring ``NO_COLOR``."""
+    if os.environ.get("NO_COLOR") or not stream.isatty():
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _write(stream: IO[str], text: str) -> None:
+    """Write and flush; text the terminal's encoding lacks is shown escaped, never an error."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding or "ascii"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

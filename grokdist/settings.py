@@ -1,0 +1,59 @@
+"""Where grokdist keeps things, and the configuration file.
+
+Precedence: flags, then ``GROKDIST_*``, then the configuration file, then defaults. Every flag
+``--name`` of a command ``cmd`` can be set as ``GROKDIST_CMD_NAME`` in the environment, or as
+``name`` under ``[cmd]`` in the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from grokdist.errors import UsageError
+
+_MAX_CONFIG_BYTES = 1 << 20
+
+
+def home() -> Path:
+    """The store and state: ``GROKDIST_HOME``, else the platform's user data folder."""
+    if value := os.environ.get("GROKDIST_HOME"):
+        return Path(value).expanduser().absolute()
+    return Path(platformdirs.user_data_dir("grokdist", appauthor=False))
+
+
+def config_path() -> Path:
+    """The configuration file: ``GROKDIST_CONFIG``, else the platform's user config folder."""
+    if value := os.environ.get("GROKDIST_CONFIG"):
+        return Path(value).expanduser().absolute()
+    return Path(platformdirs.user_config_dir("grokdist", appauthor=False)) / "config.toml"
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """Read the configuration file into tables by command; an absent file is an empty one.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or holds something else than tables of
+            flags.
+    """
+    try:
+        if path.stat().st_size > _MAX_CONFIG_BYTES:
+            raise UsageError(f"configuration file {path} is over {_MAX_CONFIG_BYTES} bytes")
+        document = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"configuration file {path} cannot be read: {error}") from error
+    tables: dict[str, Any] = {}
+    for command, flags in document.items():
+        if not isinstance(flags, dict):
+            raise UsageError(
+                f"configuration file {path}: {command!r} is not a table; "
+                f"expected flags under the name of a command, as in [run]"
+            )
+        tables[command] = {name.replace("-", "_"): value for name, value in flags.items()}
+    return tables

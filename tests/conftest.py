@@ -1,0 +1,27 @@
+"""What every test gets: a home of its own and no say from the user's environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_FOREIGN = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "http_proxy", "https_proxy", "all_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("GROKDIST_") or name in _FOREIGN or name.lower() in _FOREIGN:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GROKDIST_HOME", str(tmp_path / "grokdist-home"))
+    monkeypatch.setenv("GROKDIST_CONFIG", str(tmp_path / "no-config.toml"))
+    monkeypatch.setenv("NO_PROXY", "*")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
