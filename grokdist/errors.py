@@ -25,7 +25,27 @@ class TrustError(GrokdistError):
 
 
 class DigestMismatchError(GrokdistError):
-    """Bytes on disk or on the wire are not the bytes the manifest names."""
+    """Bytes on disk or on the wire are not the bytes the manifest names.
+
+    Attributes:
+        path: the file, where it is one.
+        expected: the digest or size that the manifest names.
+        got: what was found.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        expected: str | None = None,
+        got: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+        self.expected = expected
+        self.got = got
 
 
 class UnsafePathError(GrokdistError):
@@ -49,7 +69,33 @@ class ManifestError(UnknownModelError):
 
 
 class SourceError(GrokdistError):
-    """One source failed; the fetch goes on with the others."""
+    """One source failed; the fetch goes on with the others.
+
+    Attributes:
+        source: name of the source, e.g. ``hub:xai-org/grok-1``.
+        path: the file it failed on; None where the source as a whole failed.
+        reason: what happened, without the source and the path.
+        permanent: True where asking again for the same file cannot help.
+        retry_after: seconds that the source asked us to wait; None where it did not say.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        source: str = "",
+        path: str | None = None,
+        permanent: bool = False,
+        retry_after: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        where = ": ".join(part for part in (source, path) if part)
+        super().__init__(f"{where}: {reason}" if where else reason, hint=hint)
+        self.source = source
+        self.path = path
+        self.reason = reason
+        self.permanent = permanent
+        self.retry_after = retry_after
 
 
 class NoSourceError(GrokdistError):
@@ -57,7 +103,24 @@ class NoSourceError(GrokdistError):
 
 
 class ResourceError(GrokdistError):
-    """Not enough disk or memory for what was asked."""
+    """Not enough disk or memory for what was asked.
+
+    Attributes:
+        needed: bytes needed, where known.
+        free: bytes free, where known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed: int | None = None,
+        free: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.needed = needed
+        self.free = free
 
 
 class StoreError(GrokdistError):

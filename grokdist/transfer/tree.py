@@ -1,0 +1,260 @@
+"""A model directory, walked without ever following a link.
+
+Every file that a fetch writes or a verify reads is reached folder by folder from one open
+directory handle, each step refusing symbolic links, so that nothing placed inside the directory
+can lead a write or a read out of it. What the files mean is left to others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from grokdist.errors import StoreError, UnsafePathError
+
+STATE = ".grokdist"
+"""Folder inside a model directory that holds the lock, parts, receipt, manifest and index."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatMark:
+    """What the file system says of a file; any write to it changes this."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """The mark of a stat result."""
+        return cls(
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+            inode=status.st_ino,
+        )
+
+
+def split(relative: str) -> tuple[str, ...]:
+    """Split a relative POSIX path into its names.
+
+    Raises:
+        UnsafePathError: the path is absolute, empty, or has ``.``, ``..`` or NUL in it.
+    """
+    names = tuple(relative.split("/"))
+    if any(name in ("", ".", "..") or "\0" in name for name in names):
+        raise UnsafePathError(f"unsafe path {relative!r}; expected a plain relative path")
+    return names
+
+
+class ModelTree:
+    """One model directory, held open; safe to use from several threads.
+
+    Args:
+        directory: an existing directory. It may itself be reached through links: it is the
+            user's own choice; what is inside is not.
+
+    Raises:
+        StoreError: it is not there, not a directory, or cannot be opened.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError:
+            raise StoreError(
+                f"{directory} is not a directory", hint="choose another --dir"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"cannot open {directory}: {error.strerror}") from error
+
+    @classmethod
+    def create(cls, directory: Path) -> Self:
+        """Open ``directory``, making it and its parents first.
+
+        Raises:
+            StoreError: it cannot be made, or a file stands in its place.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError(
+                f"{directory} is not a directory", hint="choose another --dir"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"cannot make {directory}: {error.strerror}") from error
+        return cls(directory)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1
+
+    def path(self, relative: str) -> Path:
+        """Where ``relative`` is, as a path for people and for other programs."""
+        return self.directory.joinpath(*split(relative))
+
+    @contextlib.contextmanager
+    def folder(self, names: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
+        """A handle on the folder ``names``, valid inside the ``with``.
+
+        Raises:
+            FileNotFoundError: it is not there (and ``create`` is False).
+            UnsafePathError: one of the names is a link or no folder.
+        """
+        handle = os.dup(self._root)
+        try:
+            for depth, name in enumerate(names):
+                if create:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o755, dir_fd=handle)
+                try:
+                    below = os.open(name, _FOLDER, dir_fd=handle)
+                except OSError as error:
+                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                        raise self._unsafe("/".join(names[: depth + 1]), "a folder") from None
+                    raise
+                os.close(handle)
+                handle = below
+            yield handle
+        finally:
+            os.close(handle)
+
+    def open(self, relative: str, flags: int, *, create_folders: bool = False) -> int:
+        """Open a regular file; returns a file descriptor.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            UnsafePathError: it is a link, a device, a pipe or a folder.
+        """
+        *folders, name = split(relative)
+        with self.folder(tuple(folders), create=create_folders) as handle:
+            try:
+                # Without O_NONBLOCK the opening of a pipe would wait for its other end.
+                fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644, dir_fd=handle)
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                    raise self._unsafe(relative, "a regular file") from None
+                raise
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise self._unsafe(relative, "a regular file")
+        return fd
+
+    def stat(self, relative: str) -> os.stat_result | None:
+        """The status of what stands at ``relative`` itself (links not followed), or None."""
+        *folders, name = split(relative)
+        try:
+            with self.folder(tuple(folders)) as handle:
+                return os.stat(name, dir_fd=handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def rename(self, old: str, new: str, *, durable: bool = False) -> None:
+        """Give the file ``old`` the name ``new`` in one step, replacing what is there.
+
+        Args:
+            old: its name now.
+            new: its name then; folders are made.
+            durable: wait until the file system has both names on disk.
+
+        Raises:
+            UnsafePathError: a folder stands at ``new``, or a folder on the way is a link.
+        """
+        *old_folders, old_name = split(old)
+        *new_folders, new_name = split(new)
+        with (
+            self.folder(tuple(old_folders)) as source,
+            self.folder(tuple(new_folders), create=True) as target,
+        ):
+            try:
+                os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=target)
+            except OSError as error:
+                if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+                    raise self._unsafe(new, "a regular file or nothing") from None
+                raise
+            if durable:
+                os.fsync(target)
+                os.fsync(source)
+
+    def remove(self, relative: str) -> None:
+        """Remove a file if it is there; a link is removed, never what it points to."""
+        *folders, name = split(relative)
+        with contextlib.suppress(FileNotFoundError), self.folder(tuple(folders)) as handle:
+            os.unlink(name, dir_fd=handle)
+
+    def read_small(self, relative: str, limit: int) -> bytes | None:
+        """The content of a small file, or None if it is not there.
+
+        Raises:
+            StoreError: it has more than ``limit`` bytes.
+            UnsafePathError: it is not a regular file.
+        """
+        try:
+            fd = self.open(relative, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(fd, "rb") as stream:
+            data = stream.read(limit + 1)
+        if len(data) > limit:
+            raise StoreError(f"{self.path(relative)} is too large; expected at most {limit} bytes")
+        return data
+
+    def write_small(self, relative: str, data: bytes, *, durable: bool = True) -> None:
+        """Write a small file in one step: readers see the old content or the new one."""
+        temporary = f"{relative}.new"
+        self.remove(temporary)
+        fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, create_folders=True)
+        with os.fdopen(fd, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        self.rename(temporary, relative, durable=durable)
+
+    def walk(self, top: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
+        """Everything that is not a folder, as (path, status), sorted; ``.grokdist`` left out.
+
+        Links are reported as links and never followed. Names that are not UTF-8 come with
+        surrogate escapes.
+        """
+        pending = [top]
+        while pending:
+            names = pending.pop()
+            with self.folder(names) as handle, os.scandir(handle) as entries:
+                found = sorted(
+                    ((entry.name, entry.stat(follow_symlinks=False)) for entry in entries),
+                    key=lambda item: item[0],
+                )
+            below = []
+            for name, status in found:
+                if not names and name == STATE:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    below.append((*names, name))
+                else:
+                    yield "/".join((*names, name)), status
+            pending.extend(reversed(below))
+
+    def _unsafe(self, relative: str, expected: str) -> UnsafePathError:
+        return UnsafePathError(
+            f"{self.directory / relative} is a link or special file; expected {expected}",
+            hint="remove it, or choose another --dir",
+        )
