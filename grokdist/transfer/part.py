@@ -9,18 +9,20 @@ not hashed by this process: what an earlier one left is hashed again on opening.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, StoreError
+from grokdist.errors import DigestMismatchError, ResourceError, StoreError
 from grokdist.transfer.tree import STATE, ModelTree, StatMark
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
 PARTS = f"{STATE}/parts"
 _BLOCK = 1 << 20
+_FROM_LIMIT = 1 << 16
 
 
 class RehashStoppedError(StoreError):
@@ -39,6 +41,10 @@ def swarm_name(path: str) -> str:
 
 def _upto_name(path: str) -> str:
     return f"{PARTS}/{path}.upto"
+
+
+def _from_name(path: str) -> str:
+    return f"{PARTS}/{path}.from"
 
 
 def swarm_prefix(tree: ModelTree, path: str) -> int:
@@ -106,13 +112,27 @@ class PartFile:
         """The file that libtorrent writes to in swarm mode."""
         return self._tree.path(swarm_name(self.entry.path))
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that worked on this part, also in earlier processes."""
+        recorded = self._tree.read_small(_from_name(self.entry.path), _FROM_LIMIT) or b""
+        return tuple(dict.fromkeys(recorded.decode("utf-8", "replace").splitlines()))
+
+    def note_source(self, name: str) -> None:
+        """Write down that ``name`` works on this part, before its first byte."""
+        names = self.sources if self.offset else ()
+        if name not in names:
+            text = "".join(f"{each}\n" for each in (*names, name))
+            data = text.encode()[:_FROM_LIMIT]
+            self._tree.write_small(_from_name(self.entry.path), data, durable=False)
+
     def append(self, data: bytes | bytearray | memoryview) -> None:
         """Write and hash the next bytes of the stream.
 
         Raises:
             DigestMismatchError: they would make the file longer than the manifest says.
-            StoreError: the part is in swarm mode.
-            OSError: the disk refused; what was written before stays valid.
+            ResourceError: the disk is full; what was written before stays valid.
+            StoreError: the disk refused for another reason, or the part is in swarm mode.
         """
         if self._swarm:
             raise StoreError(f"{self.entry.path} is being written by a swarm")
@@ -126,7 +146,10 @@ class PartFile:
             )
         view = memoryview(data)
         while view:
-            written = os.pwrite(self._fd, view, self.offset)
+            try:
+                written = os.pwrite(self._fd, view, self.offset)
+            except OSError as error:
+                raise _refused(self.entry.path, error) from error
             self._hasher.update(view[:written])
             self.offset += written
             view = view[written:]
@@ -205,6 +228,7 @@ class PartFile:
         os.fsync(self._fd)
         self._tree.rename(part_name(self.entry.path), self.entry.path, durable=True)
         mark = StatMark.of(os.fstat(self._fd))
+        self._tree.remove(_from_name(self.entry.path))
         self.close()
         return mark
 
@@ -216,7 +240,7 @@ class PartFile:
     def discard(self) -> None:
         """Throw the bytes away and close."""
         self.close()
-        for name in (part_name, swarm_name, _upto_name):
+        for name in (part_name, swarm_name, _upto_name, _from_name):
             self._tree.remove(name(self.entry.path))
 
     def close(self) -> None:
@@ -282,6 +306,15 @@ class PartFile:
         self._tree.write_small(
             _upto_name(self.entry.path), str(self.offset).encode(), durable=False
         )
+
+
+def _refused(path: str, error: OSError) -> ResourceError | StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"no space left on the disk while writing {path}",
+            hint="free some space and run the same command again: it goes on where it stopped",
+        )
+    return StoreError(f"cannot write {path}: {error.strerror}")
 
 
 def _ignore(_: int) -> None:

@@ -16,11 +16,11 @@ Two ways to bring bytes in:
 
 from __future__ import annotations
 
-import threading
 from typing import Protocol
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.transfer.part import PartFile
+from grokdist.transfer.stop import Stop
 
 
 class Source(Protocol):
@@ -50,18 +50,23 @@ class Source(Protocol):
         A source that was wrong here raises a permanent ``SourceError`` in ``fetch``.
         """
 
-    def fetch(self, entry: FileEntry, part: PartFile, stop: threading.Event) -> None:
+    def fetch(self, entry: FileEntry, part: PartFile, stop: Stop) -> None:
         """Bring ``part`` from ``part.offset`` to ``entry.size``.
 
         Args:
             entry: the file.
             part: where its bytes go.
             stop: set when the fetch is to end soon (interrupt, stall, another source wins);
-                return without raising then, whatever has arrived.
+                return without raising then, whatever has arrived. It is a ``threading.Event``
+                that can also wake what is blocked.
 
         Raises:
             SourceError: it cannot go on; what arrived stays in the part.
-            DigestMismatchError: it delivered bytes that cannot be right (too many).
+            DigestMismatchError: it announces or delivers bytes that cannot be right.
+
+        A ``SourceError`` without a path says that the source as a whole failed: with
+        ``permanent`` it is not asked again, otherwise it rests for a while (``retry_after``).
+        With a path, only that file is concerned.
         """
 
     def close(self) -> None:

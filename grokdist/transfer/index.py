@@ -1,0 +1,109 @@
+"""What was hashed, and what the file system said of it then.
+
+``.grokdist/index.jsonl`` gets one line a file when its digest was found right. A file whose
+size, times and inode are still the same is taken as unchanged by a resumed fetch and by
+``verify --quick``. That is convenience, not proof: whoever may write the directory may write the
+index. A full verify never reads it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from grokdist.transfer.tree import STATE, ModelTree, StatMark
+
+INDEX = f"{STATE}/index.jsonl"
+_LIMIT = 64 << 20
+_ROW_KEYS = ("size", "mtime_ns", "ctime_ns", "inode")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hashed:
+    """One file that was hashed.
+
+    Attributes:
+        mark: what the file system said of it.
+        digest: the digest it was checked by, as ``algorithm:hex``.
+        sha256: its SHA-256.
+    """
+
+    mark: StatMark
+    digest: str
+    sha256: str
+
+
+class Index:
+    """The index of one model directory; rows may be added from several threads."""
+
+    def __init__(self, tree: ModelTree, rows: dict[str, Hashed]) -> None:
+        self._tree = tree
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._fd = -1
+
+    @classmethod
+    def load(cls, tree: ModelTree) -> Self:
+        """Read the index; an absent one, and every line that is not well-formed, is nothing."""
+        data = tree.read_small(INDEX, _LIMIT) or b""
+        rows: dict[str, Hashed] = {}
+        for line in data.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+                path, row = _parse(line)
+                rows[path] = row
+        return cls(tree, rows)
+
+    def unchanged(self, path: str, digest: str, mark: StatMark) -> Hashed | None:
+        """The row of ``path`` if it was hashed to ``digest`` and its mark is still ``mark``."""
+        row = self._rows.get(path)
+        return row if row is not None and row.digest == digest and row.mark == mark else None
+
+    def record(self, path: str, row: Hashed) -> None:
+        """Add a row, on disk at once so that a killed process need not hash again."""
+        line = json.dumps(_document(path, row)).encode() + b"\n"
+        with self._lock:
+            self._rows[path] = row
+            if self._fd < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                self._fd = self._tree.open(INDEX, flags, create_folders=True)
+            os.write(self._fd, line)
+
+    def keep(self, rows: Mapping[str, Hashed]) -> None:
+        """Replace the index by ``rows``."""
+        lines = [json.dumps(_document(path, row)) for path, row in rows.items()]
+        data = "".join(f"{line}\n" for line in lines).encode()
+        with self._lock:
+            self._close()
+            self._tree.write_small(INDEX, data)
+            self._rows = dict(rows)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _document(path: str, row: Hashed) -> dict[str, object]:
+    mark = {key: getattr(row.mark, key) for key in _ROW_KEYS}
+    return {"path": path, **mark, "digest": row.digest, "sha256": row.sha256}
+
+
+def _parse(line: bytes) -> tuple[str, Hashed]:
+    document = json.loads(line)
+    path, digest, sha256 = (document[key] for key in ("path", "digest", "sha256"))
+    numbers = {key: document[key] for key in _ROW_KEYS}
+    if not all(isinstance(text, str) for text in (path, digest, sha256)):
+        raise TypeError
+    if not all(type(number) is int for number in numbers.values()):
+        raise TypeError
+    return path, Hashed(mark=StatMark(**numbers), digest=digest, sha256=sha256)
