@@ -71,6 +71,8 @@ class Index:
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._fd = self._tree.open(INDEX, flags, create_folders=True)
+                # A process that died while writing may have left half a line.
+                line = b"\n" + line
             os.write(self._fd, line)
 
     def keep(self, rows: Mapping[str, Hashed]) -> None:
