@@ -102,6 +102,8 @@ class LicenseInfo:
         text_path: path of the licence text among the files, if it is there.
         text_sha256: SHA-256 of the licence text; None where the text was not seen.
         evidence: URL where the licence was seen.
+        note: the conditions that matter most, in a sentence for people; None where the licence is
+            a common one.
     """
 
     expression: str
@@ -112,6 +114,7 @@ class LicenseInfo:
     text_path: str | None = None
     text_sha256: str | None = None
     evidence: str | None = None
+    note: str | None = None
 
 
 class Availability(StrEnum):
@@ -199,7 +202,8 @@ class SignedBy:
         root_sha256: fingerprint of the trust root; None when unsigned.
         keyids: ids of the targets keys whose signatures held.
         threshold: how many of them are required.
-        expires: ISO time at which the targets metadata expires; None when unsigned.
+        expires: ISO time at which the first of the registry's metadata files expires; None when
+            unsigned.
         expired: True where that time is past (a warning offline).
     """
 

@@ -1,0 +1,219 @@
+"""A registry in a folder: finds its files, has them verified, and loads manifests from it.
+
+The rules of trust are in ``grokdist.catalog.trusted_metadata``; here is only the reading, with a
+bound on every file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grokdist
+from grokdist.catalog import parsing
+from grokdist.catalog.document import shorten
+from grokdist.catalog.manifest import SignedBy, TrustedManifest
+from grokdist.catalog.trust_root import EMBEDDED_ROOT_SHA256
+from grokdist.catalog.trusted_metadata import (
+    MAX_METADATA_BYTES,
+    RegistryFiles,
+    VerifiedRegistry,
+    verify_registry,
+    verify_target,
+)
+from grokdist.errors import ManifestError, TrustError, UnknownModelError
+
+_MAX_ROOTS = 256
+_PREFIX = "models/"
+_SUFFIX = ".json"
+
+
+class Registry:
+    """A signed set of manifests in a folder.
+
+    The folder holds ``1.root.json`` (and later roots), ``timestamp.json``, ``snapshot.json``,
+    ``targets.json`` and the targets, ``models/<name>.json``. Nothing is read until a method asks,
+    and every method verifies anew.
+    """
+
+    def __init__(self, folder: Path, *, name: str, root_sha256: str) -> None:
+        """A registry in ``folder``, trusted through the root with this fingerprint."""
+        self.folder = folder
+        self.name = name
+        self.root_sha256 = root_sha256
+
+    @classmethod
+    def embedded(cls) -> Registry:
+        """The registry that ships with the package.
+
+        In an installed package that is ``grokdist/_manifests``; in a checkout it is
+        ``manifests`` beside ``pyproject.toml``.
+
+        Raises:
+            TrustError: neither is there.
+        """
+        package = Path(grokdist.__file__).parent
+        folder = package / "_manifests"
+        if not folder.is_dir():
+            repository = package.parent
+            folder = repository / "manifests"
+            if not (repository / "pyproject.toml").is_file() or not folder.is_dir():
+                raise TrustError(
+                    "the embedded registry is missing from this installation",
+                    hint="pip install --force-reinstall grokdist",
+                )
+        return cls(folder, name="embedded", root_sha256=EMBEDDED_ROOT_SHA256)
+
+    def verify(self, *, strict_freshness: bool = False) -> VerifiedRegistry:
+        """Verify the registry's metadata; see ``trusted_metadata`` for the rules.
+
+        Raises:
+            TrustError: a file is missing, unreadable or too large, or a rule does not hold.
+        """
+        roots: list[bytes] = [self._read("1.root.json", MAX_METADATA_BYTES)]
+        while (self.folder / f"{len(roots) + 1}.root.json").exists():
+            if len(roots) == _MAX_ROOTS:
+                raise TrustError(f"the registry has too many roots; expected at most {_MAX_ROOTS}")
+            roots.append(self._read(f"{len(roots) + 1}.root.json", MAX_METADATA_BYTES))
+        return verify_registry(
+            RegistryFiles(
+                roots=tuple(roots),
+                timestamp=self._read("timestamp.json", MAX_METADATA_BYTES),
+                snapshot=self._read("snapshot.json", MAX_METADATA_BYTES),
+                targets=self._read("targets.json", MAX_METADATA_BYTES),
+            ),
+            root_sha256=self.root_sha256,
+            now=datetime.now(UTC),
+            strict_freshness=strict_freshness,
+        )
+
+    def names(self, *, strict_freshness: bool = False) -> tuple[str, ...]:
+        """Names of the models in the registry, sorted.
+
+        Raises:
+            TrustError: as for ``verify``.
+        """
+        return _names(self.verify(strict_freshness=strict_freshness))
+
+    def load(self, name: str, *, strict_freshness: bool = False) -> TrustedManifest:
+        """Verify the registry and the manifest of one model, and parse it.
+
+        Raises:
+            UnknownModelError: the registry has no model of that name.
+            TrustError: a signature, digest, version or file does not hold.
+            ManifestError: the manifest is signed, but malformed.
+        """
+        verified = self.verify(strict_freshness=strict_freshness)
+        path = f"{_PREFIX}{name}{_SUFFIX}"
+        if not parsing.NAME.fullmatch(name) or path not in verified.targets:
+            self._refuse_unsigned(name, path)
+            raise _unknown(name, _names(verified))
+        raw = self._read(path, parsing.MAX_BYTES)
+        verify_target(verified, path, raw)
+        manifest = parsing.parse_manifest(raw)
+        if manifest.name != name:
+            raise TrustError(
+                f"manifest {path} describes another model: expected name '{name}', "
+                f"got '{manifest.name}'"
+            )
+        return TrustedManifest(
+            manifest=manifest,
+            raw=raw,
+            sha256=hashlib.sha256(raw).hexdigest(),
+            signed_by=SignedBy(
+                registry=self.name,
+                root_sha256=verified.root_sha256,
+                keyids=verified.keyids,
+                threshold=verified.threshold,
+                expires=verified.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                expired=bool(verified.expired),
+            ),
+        )
+
+    def _refuse_unsigned(self, name: str, path: str) -> None:
+        if parsing.NAME.fullmatch(name) and (self.folder / path).exists():
+            raise TrustError(
+                f"manifest {path} is in the registry's folder but not listed in its signed "
+                "targets.json"
+            )
+
+    def _read(self, path: str, limit: int) -> bytes:
+        file = self.folder / path
+        try:
+            if not file.resolve(strict=True).is_relative_to(self.folder.resolve()):
+                raise TrustError(f"{path} is a link that leads out of the registry's folder")
+            return _read_bounded(file, limit)
+        except FileNotFoundError as error:
+            raise TrustError(f"{path} is missing from the registry {self.name}") from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise TrustError(f"{path} of the registry {self.name} cannot be read: {error}") from (
+                error
+            )
+        except _TooLargeError as error:
+            raise TrustError(f"{path} has more than {limit} bytes; expected at most that") from (
+                error
+            )
+
+
+def manifest_from_file(path: Path) -> TrustedManifest:
+    """Read a manifest that a person names; its form is checked, no signature is.
+
+    The result says so: ``signed_by.registry`` is ``unsigned``.
+
+    Raises:
+        ManifestError: the file cannot be read, is too large, or is malformed.
+    """
+    try:
+        raw = _read_bounded(path, parsing.MAX_BYTES)
+    except OSError as error:
+        raise ManifestError(
+            f"manifest {shorten(str(path), 200)} cannot be read: {error.strerror or error}"
+        ) from error
+    except ValueError as error:  # a NUL in the path
+        raise ManifestError(f"manifest path {shorten(str(path))} is not a path: {error}") from error
+    except _TooLargeError as error:
+        raise ManifestError(
+            f"manifest {shorten(str(path), 200)} has more than {parsing.MAX_BYTES} bytes; "
+            "expected at most that"
+        ) from error
+    return TrustedManifest(
+        manifest=parsing.parse_manifest(raw),
+        raw=raw,
+        sha256=hashlib.sha256(raw).hexdigest(),
+        signed_by=SignedBy(registry="unsigned"),
+    )
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    # O_NONBLOCK: opening a named pipe must not wait for a writer that never comes.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(0, "not a regular file")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _TooLargeError
+    return data
+
+
+def _names(verified: VerifiedRegistry) -> tuple[str, ...]:
+    names = (
+        path[len(_PREFIX) : -len(_SUFFIX)]
+        for path in verified.targets
+        if path.startswith(_PREFIX) and path.endswith(_SUFFIX)
+    )
+    return tuple(sorted(name for name in names if parsing.NAME.fullmatch(name)))
+
+
+def _unknown(name: str, names: tuple[str, ...]) -> UnknownModelError:
+    near = difflib.get_close_matches(name.lower()[:64], names, n=3)
+    expected = f"did you mean {' or '.join(near)}?" if near else "expected a name of the catalog"
+    return UnknownModelError(f"unknown model {shorten(name)}; {expected}", hint="grokdist list")

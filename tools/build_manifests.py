@@ -1,0 +1,134 @@
+"""Build ``manifests/models/*.json`` from the facts in ``tools/catalog_data/``.
+
+For every model a header (``<name>.json``: the manifest without its files) and a table of files
+(``<name>.files.json``). grok-mini has no table: its files are those bundled with the package, its
+openness components those that its documentation records. Same input, same bytes; what does not
+parse, or whose git arithmetic does not hold, is not written.
+
+    python tools/build_manifests.py && python tools/sign_manifests.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from grokdist.catalog.git_objects import blob_id, lfs_blob_id, tree_id
+from grokdist.catalog.manifest import Manifest
+from grokdist.catalog.parsing import parse_manifest
+from grokdist.catalog.serialise import serialise_manifest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BUNDLED = "grok-mini"
+
+
+class CatalogDataError(Exception):
+    """The facts in ``catalog_data`` contradict themselves or are incomplete."""
+
+
+def build_listed(data: Path, name: str) -> Manifest:
+    """A manifest from a header and a table of files."""
+    tree = _read_json(data / f"{name}.json")
+    table = _read_json(data / f"{name}.files.json")
+    tree["files"] = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    manifest = _parse(tree)
+    check_pointers(manifest)
+    return manifest
+
+
+def check_pointers(manifest: Manifest) -> None:
+    """Check that each LFS file's pointer, made from its digest and size, is the blob listed."""
+    for entry in manifest.files:
+        if entry.lfs and entry.sha256 is not None:
+            pointer = lfs_blob_id(entry.sha256, entry.size)
+            if pointer != entry.git_blob:
+                raise CatalogDataError(
+                    f"{manifest.name}: LFS pointer of {entry.path} is blob {pointer}; "
+                    f"expected {entry.git_blob}"
+                )
+
+
+def build_bundled(data: Path, bundle: Path, components: Path) -> Manifest:
+    """The manifest of the model that the package carries, from its files on disk.
+
+    Args:
+        data: folder of the headers.
+        bundle: the model's directory: ``ckpt-0/``, ``config.json``, ``LICENSE``, ...
+        components: JSON array of openness components, or an object with that array under
+            ``components``; members as in a manifest.
+    """
+    tree = _read_json(data / f"{BUNDLED}.json")
+    entries: list[dict[str, Any]] = []
+    for file in sorted(bundle.rglob("*")):
+        if file.is_symlink():
+            raise CatalogDataError(f"{file} is a link; expected regular files")
+        if file.is_file():
+            content = file.read_bytes()
+            entries.append(
+                {
+                    "path": file.relative_to(bundle).as_posix(),
+                    "size": len(content),
+                    "sha256": hashlib.sha256(content).hexdigest(),
+                    "git_blob": blob_id(content),
+                }
+            )
+    tree["files"] = entries
+    # Its own identifier, by content: the id git gives to the bundled folder.
+    tree["revision"] = tree_id({entry["path"]: entry["git_blob"] for entry in entries})
+    tree["config"] = _read_json(bundle / "config.json")
+    record = _read_json(components)
+    tree["components"] = record["components"] if isinstance(record, dict) else record
+    license_text = next((e for e in entries if e["path"] == tree["license"]["text_path"]), None)
+    if license_text is None:
+        raise CatalogDataError(f"{bundle} has no {tree['license']['text_path']}")
+    tree["license"]["text_sha256"] = license_text["sha256"]
+    return _parse(tree)
+
+
+def build_all(repository: Path) -> dict[str, bytes]:
+    """Every manifest of the catalog, by model name."""
+    data = repository / "tools" / "catalog_data"
+    names = sorted(file.name.removesuffix(".files.json") for file in data.glob("*.files.json"))
+    manifests = [build_listed(data, name) for name in names]
+    bundle = repository / "grokdist" / "bundled" / BUNDLED
+    components = repository / "docs" / BUNDLED / "components.json"
+    if (bundle / "config.json").is_file() and components.is_file():
+        manifests.append(build_bundled(data, bundle, components))
+    return {manifest.name: serialise_manifest(manifest) for manifest in manifests}
+
+
+def _parse(tree: dict[str, Any]) -> Manifest:
+    return parse_manifest(json.dumps(tree).encode("utf-8"))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def main() -> int:
+    """Build and write, or compare; returns the exit status."""
+    parser = argparse.ArgumentParser(description="Build manifests/models from catalog_data.")
+    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
+    check = parser.parse_args().check
+    models = REPOSITORY / "manifests" / "models"
+    built = build_all(REPOSITORY)
+    stale = []
+    for name, content in built.items():
+        file = models / f"{name}.json"
+        if not file.is_file() or file.read_bytes() != content:
+            stale.append(name)
+            if not check:
+                models.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+        print(f"{name}: {len(content)} bytes{' (changed)' if name in stale else ''}")
+    if BUNDLED not in built:
+        print(f"{BUNDLED}: its bundle or its components are not there, left out")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
