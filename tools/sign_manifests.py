@@ -43,7 +43,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 VALID_FOR = timedelta(days=365)
 STATED_IN = ("README.md", "SECURITY.md")
 MARKER = re.compile(r"(Trust root fingerprint:\s*`?)([0-9A-Za-z]+)")
-_PIN = re.compile(r'(EMBEDDED_ROOT_SHA256 = ")([0-9a-f]{64})(")')
+_PIN = re.compile(r'(ROOT_SHA256 = ")([0-9a-f]{64})(")')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ import grokdist
 from grokdist.catalog import parsing
 from grokdist.catalog.document import shorten
 from grokdist.catalog.manifest import SignedBy, TrustedManifest
-from grokdist.catalog.trust_root import EMBEDDED_ROOT_SHA256
+from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.catalog.trusted_metadata import (
     MAX_METADATA_BYTES,
     RegistryFiles,
@@ -66,7 +66,7 @@ class Registry:
                     "the embedded registry is missing from this installation",
                     hint="pip install --force-reinstall grokdist",
                 )
-        return cls(folder, name="embedded", root_sha256=EMBEDDED_ROOT_SHA256)
+        return cls(folder, name="embedded", root_sha256=ROOT_SHA256)
 
     def verify(self, *, strict_freshness: bool = False) -> VerifiedRegistry:
         """Verify the registry's metadata; see ``trusted_metadata`` for the rules.
