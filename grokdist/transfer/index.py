@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -62,6 +62,10 @@ class Index:
         """The row of ``path`` if it was hashed to ``digest`` and its mark is still ``mark``."""
         row = self._rows.get(path)
         return row if row is not None and row.digest == digest and row.mark == mark else None
+
+    def rows_of(self, paths: Iterable[str]) -> dict[str, Hashed]:
+        """The rows of those of ``paths`` that have one."""
+        return {path: self._rows[path] for path in paths if path in self._rows}
 
     def record(self, path: str, row: Hashed) -> None:
         """Add a row, on disk at once so that a killed process need not hash again."""

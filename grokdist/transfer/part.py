@@ -9,15 +9,14 @@ not hashed by this process: what an earlier one left is hashed again on opening.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, ResourceError, StoreError
-from grokdist.transfer.tree import STATE, ModelTree, StatMark
+from grokdist.errors import DigestMismatchError, StoreError
+from grokdist.transfer.tree import STATE, ModelTree, StatMark, refusal
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
 PARTS = f"{STATE}/parts"
@@ -91,7 +90,8 @@ class PartFile:
         self.offset = 0
         """Bytes from the start that are on disk and hashed."""
         self.on_bytes: Callable[[int], None] = _ignore
-        """Told of every byte that arrives over a source; may wait, to hold a rate."""
+        """Told of every byte that arrives over a source; may wait, to hold a rate. Told of 0
+        bytes it takes a sign of life."""
         self._tree = tree
         self._hasher = StreamHasher(self.expected.algorithm, entry.size)
         self._swarm = False
@@ -101,11 +101,18 @@ class PartFile:
         except BaseException:
             self.close()
             raise
+        self.began = self.offset
+        """Bytes that were here when the part was opened."""
 
     @property
     def remaining(self) -> int:
         """Bytes that are still to come."""
         return self.entry.size - self.offset
+
+    @property
+    def in_swarm(self) -> bool:
+        """True in swarm mode."""
+        return self._swarm
 
     @property
     def swarm_path(self) -> Path:
@@ -120,7 +127,7 @@ class PartFile:
 
     def note_source(self, name: str) -> None:
         """Write down that ``name`` works on this part, before its first byte."""
-        names = self.sources if self.offset else ()
+        names = self.sources if self.began else ()
         if name not in names:
             text = "".join(f"{each}\n" for each in (*names, name))
             data = text.encode()[:_FROM_LIMIT]
@@ -149,7 +156,7 @@ class PartFile:
             try:
                 written = os.pwrite(self._fd, view, self.offset)
             except OSError as error:
-                raise _refused(self.entry.path, error) from error
+                raise refusal(self.entry.path, error) from error
             self._hasher.update(view[:written])
             self.offset += written
             view = view[written:]
@@ -168,9 +175,12 @@ class PartFile:
         return self.swarm_path
 
     def arrived(self, count: int) -> None:
-        """Say that ``count`` payload bytes reached the swarm file, for progress and rate."""
-        if count > 0:
-            self.on_bytes(count)
+        """Say that ``count`` payload bytes reached the swarm file, for progress and rate.
+
+        With 0 it is a sign of life, e.g. while libtorrent checks what is on disk, and keeps the
+        engine from taking the file back.
+        """
+        self.on_bytes(count)
 
     def hash_swarm(self, upto: int) -> None:
         """Hash the swarm file from ``offset`` to ``upto``.
@@ -306,15 +316,6 @@ class PartFile:
         self._tree.write_small(
             _upto_name(self.entry.path), str(self.offset).encode(), durable=False
         )
-
-
-def _refused(path: str, error: OSError) -> ResourceError | StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ResourceError(
-            f"no space left on the disk while writing {path}",
-            hint="free some space and run the same command again: it goes on where it stopped",
-        )
-    return StoreError(f"cannot write {path}: {error.strerror}")
 
 
 def _ignore(_: int) -> None:

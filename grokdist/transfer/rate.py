@@ -9,8 +9,8 @@ import time
 class RateLimiter:
     """Spreads bytes over time so that on average no more than ``rate`` a second pass.
 
-    A taker pays after the fact and waits until its debt is worked off; since sockets are read in
-    blocks, the sender is held back by TCP's own flow control.
+    A reader pays after the fact and waits until its debt is worked off; meanwhile TCP's own flow
+    control holds the sender back.
 
     Args:
         rate: bytes a second; None for no limit.
@@ -21,17 +21,11 @@ class RateLimiter:
         self._lock = threading.Lock()
         self._free_at = time.monotonic()
 
-    def take(self, count: int, stop: threading.Event) -> None:
-        """Account for ``count`` bytes and wait for their time to pass, or for ``stop``."""
-        wait = self.spend(count)
-        if wait > 0:
-            stop.wait(wait)
-
     def spend(self, count: int) -> float:
-        """Account for ``count`` bytes without waiting.
+        """Account for ``count`` bytes.
 
         Returns:
-            seconds until the debt is worked off.
+            seconds to wait until the debt is worked off.
         """
         if self.rate is None:
             return 0.0

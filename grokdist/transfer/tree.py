@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from grokdist.errors import StoreError, UnsafePathError
+from grokdist.errors import ResourceError, StoreError, UnsafePathError
 
 STATE = ".grokdist"
 """Folder inside a model directory that holds the lock, parts, receipt, manifest and index."""
@@ -42,6 +42,16 @@ class StatMark:
             ctime_ns=status.st_ctime_ns,
             inode=status.st_ino,
         )
+
+
+def refusal(path: str, error: OSError) -> ResourceError | StoreError:
+    """The error for what the file system refused while ``path`` was written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"no space left on the disk while writing {path}",
+            hint="free some space and run the same command again: it goes on where it stopped",
+        )
+    return StoreError(f"cannot write {path}: {error.strerror}")
 
 
 def split(relative: str) -> tuple[str, ...]:
