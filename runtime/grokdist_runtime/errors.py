@@ -15,7 +15,30 @@ class RuntimeModelError(Exception):
 
 
 class UnsafeShardError(RuntimeModelError):
-    """A checkpoint file is malformed, unexpected or tries to do more than hold tensors."""
+    """A checkpoint file is malformed, unexpected or tries to do more than hold tensors.
+
+    Attributes:
+        file: the file, as text fit to print.
+        offset: where in the file, in bytes; None where it concerns the file as a whole.
+        found: what stands there.
+        expected: what the layout has there.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str = "",
+        offset: int | None = None,
+        found: str = "",
+        expected: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.offset = offset
+        self.found = found
+        self.expected = expected
 
 
 class ConfigError(RuntimeModelError):

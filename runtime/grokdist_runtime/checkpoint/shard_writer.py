@@ -12,10 +12,11 @@ for the array's and dtype's state. Reading is in ``shard``.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from typing import Any, Literal
 import ml_dtypes
 import numpy as np
 
+from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE
 from grokdist_runtime.errors import CheckpointError
 
 _FRAME_TARGET = 64 * 1024
@@ -32,7 +34,6 @@ _MAX_RANK = 4
 _MAX_DIM = 2**31 - 1
 
 _RECONSTRUCT_MODULE = {1: "numpy.core.multiarray", 2: "numpy._core.multiarray"}
-_ITEM_SIZE = {"int8": 1, "float32": 4, "bfloat16": 2}
 
 Segment = bytes | int
 """Literal bytes, or the length in bytes of a payload that stands here."""
@@ -62,6 +63,7 @@ def shard_layout(
     scales_shape: Sequence[int] | None = None,
     scales_dtype: str = "bfloat16",
     numpy_major: Literal[1, 2] = 1,
+    bfloat16_flags: Literal[64, 80] = 64,
 ) -> ShardLayout:
     """Work out the bytes around the payloads of a shard.
 
@@ -72,12 +74,14 @@ def shard_layout(
         scales_dtype: ``bfloat16`` or ``float32``.
         numpy_major: 1 names ``numpy.core.multiarray`` as the release does, 2 names
             ``numpy._core.multiarray`` as NumPy 2 does.
+        bfloat16_flags: what ml_dtypes records for its type: 80 up to its version 0.5, which the
+            release was written with, 64 since 0.6.
 
     Raises:
         CheckpointError: a shape or dtype that the layout cannot hold.
     """
     _check_array(shape, dtype)
-    emitter = _Emitter(_RECONSTRUCT_MODULE[numpy_major])
+    emitter = _Emitter(_RECONSTRUCT_MODULE[numpy_major], bfloat16_flags)
     if scales_shape is None:
         emitter.array(shape, dtype)
     else:
@@ -97,6 +101,7 @@ def write_shard(
     *,
     scales: np.ndarray[Any, Any] | None = None,
     numpy_major: Literal[1, 2] = 1,
+    bfloat16_flags: Literal[64, 80] = 64,
 ) -> ShardLayout:
     """Write an array, or an int8 weight with its scales, as one shard file.
 
@@ -108,6 +113,7 @@ def write_shard(
         array: the tensor, little-endian; int8, float32 or bfloat16.
         scales: bfloat16 or float32 scales of an int8 weight.
         numpy_major: see :func:`shard_layout`.
+        bfloat16_flags: see :func:`shard_layout`.
 
     Raises:
         CheckpointError: a shape or dtype that the layout cannot hold.
@@ -118,6 +124,7 @@ def write_shard(
         scales_shape=None if scales is None else scales.shape,
         scales_dtype="bfloat16" if scales is None else _type_name(scales),
         numpy_major=numpy_major,
+        bfloat16_flags=bfloat16_flags,
     )
     payloads = iter([array] if scales is None else [array, scales])
 
@@ -137,7 +144,7 @@ def write_sparse_shard(path: Path, layout: ShardLayout) -> None:
     _write_whole(path, layout.segments, layout.size)
 
 
-def _write_whole(path: Path, chunks: Any, size: int) -> None:
+def _write_whole(path: Path, chunks: Iterable[bytes | memoryview | int], size: int) -> None:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -166,9 +173,9 @@ def _type_name(array: np.ndarray[Any, Any]) -> str:
 
 
 def _check_array(shape: Sequence[int], dtype: str) -> None:
-    if dtype not in _ITEM_SIZE:
+    if dtype not in ITEM_SIZE:
         raise CheckpointError(
-            f"cannot write dtype {dtype!r}; expected one of {', '.join(_ITEM_SIZE)}"
+            f"cannot write dtype {dtype!r}; expected one of {', '.join(ITEM_SIZE)}"
         )
     if not 1 <= len(shape) <= _MAX_RANK or not all(1 <= dim <= _MAX_DIM for dim in shape):
         raise CheckpointError(
@@ -197,8 +204,9 @@ class _Emitter:
     frame there. A bytes object of 64 KiB or more stands outside every frame.
     """
 
-    def __init__(self, reconstruct_module: str) -> None:
+    def __init__(self, reconstruct_module: str, bfloat16_flags: int) -> None:
         self._reconstruct_module = reconstruct_module
+        self._bfloat16_flags = bfloat16_flags
         self._memo: dict[object, int] = {}
         self._memo_size = 0
         self._segments: list[Segment] = [b"\x80\x04"]
@@ -261,7 +269,7 @@ class _Emitter:
         self._tuple(shape)
         self._dtype(dtype)
         self._save(b"\x89")  # not in Fortran order
-        self._payload(_product(shape) * _ITEM_SIZE[dtype])
+        self._payload(math.prod(shape) * ITEM_SIZE[dtype])
         self._memoize(None)
         self._write(b"t")
         self._memoize(None)
@@ -285,7 +293,8 @@ class _Emitter:
         for _ in range(3):  # no subarray, names or fields
             self._save(b"N")
         # Size, alignment, flags: NumPy leaves -1 for its own types and tells an extension's.
-        for value in (2, 2, 64) if dtype == "bfloat16" else (-1, -1, 0):
+        own, extension = (-1, -1, 0), (2, 2, self._bfloat16_flags)
+        for value in extension if dtype == "bfloat16" else own:
             self._integer(value)
         self._write(b"t")
         self._memoize(None)
@@ -374,10 +383,3 @@ class _Emitter:
             self._segments += self._frame
             self._frame = []
             self._frame_size = 0
-
-
-def _product(shape: Sequence[int]) -> int:
-    product = 1
-    for dim in shape:
-        product *= dim
-    return product

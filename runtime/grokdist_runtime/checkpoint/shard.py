@@ -1,0 +1,156 @@
+"""Read one shard of the original layout: where its tensors are, without executing anything.
+
+A shard is a pickle, and unpickling runs code, so it is not unpickled: ``opcode_machine`` steps
+through the few opcodes around the data, ``allow_list`` says what they may build, and this file
+checks the outcome and maps the data in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from grokdist_runtime.checkpoint.allow_list import Array, QuantisedWeight
+from grokdist_runtime.checkpoint.opcode_machine import OpcodeMachine, root_value
+from grokdist_runtime.checkpoint.refusal import Refusal, path_text, unsafe_shard
+from grokdist_runtime.checkpoint.shard_file import ShardFile, StructureReader, open_shard_file
+from grokdist_runtime.errors import CheckpointError
+
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "int8": np.dtype(np.int8),
+    "float32": np.dtype("<f4"),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorView:
+    """Raw tensor data inside a shard.
+
+    Attributes:
+        file: the shard's file as it was when the structure was read.
+        dtype: ``int8``, ``float32`` or ``bfloat16``.
+        shape: at most 4 dimensions, none of them 0; C order, little-endian.
+        offset: byte offset of the data; as it falls, so seldom aligned.
+        nbytes: length of the data.
+    """
+
+    file: ShardFile
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+    def array(self) -> np.ndarray[Any, Any]:
+        """Map the data read-only, in place; pages are read when they are touched.
+
+        A file that shrinks while it is mapped ends the process with SIGBUS: this cannot be
+        caught here, so do not truncate a checkpoint in use.
+
+        Raises:
+            CheckpointError: the file is gone or is not the one whose structure was read.
+        """
+        path = self.file.path
+        with open_shard_file(path) as (descriptor, now):
+            if (now.size, now.identity) != (self.file.size, self.file.identity):
+                raise CheckpointError(
+                    f"{path_text(path)} changed since its structure was read; "
+                    "expected the same file"
+                )
+            with open(descriptor, "rb", closefd=False) as opened:
+                mapped: np.memmap[Any, Any] = np.memmap(
+                    opened,
+                    dtype=_NUMPY_DTYPES[self.dtype],
+                    mode="r",
+                    offset=self.offset,
+                    shape=self.shape,
+                )
+        return mapped
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shard:
+    """One checkpoint file: an array, or an int8 weight with its scales.
+
+    Attributes:
+        path: the file.
+        size: its length in bytes.
+        weight: the array, or the int8 weight.
+        scales: ``[..., groups, out]`` scales of a quantised weight ``[..., in, out]``, where
+            ``groups`` divides ``in``; None for a plain array.
+    """
+
+    path: Path
+    size: int
+    weight: TensorView
+    scales: TensorView | None
+
+
+def read_shard(path: Path) -> Shard:
+    """Read the structure of one shard.
+
+    Checks that the file is a regular file holding exactly one protocol 4 pickle, of one array or
+    one quantised weight as NumPy 1 or 2 writes it, little-endian and in C order, with as many
+    bytes as its shape needs and nothing else. Does not look at the data, nor compare the file
+    with a digest, nor with the shape a model needs (``checkpoint_directory`` does).
+
+    Reads at most 4 KiB and takes at most 256 steps, however large the file.
+
+    Raises:
+        UnsafeShardError: the file is anything else; names offset, finding and expectation.
+        CheckpointError: the file is missing or may not be read.
+    """
+    path = Path(path)
+    with open_shard_file(path) as (descriptor, file):
+        machine = OpcodeMachine(StructureReader(descriptor, file.size))
+        try:
+            value = root_value(machine)
+        except Refusal as refusal:
+            raise unsafe_shard(path, machine.opcode_offset, refusal) from None
+        except OSError as error:
+            raise CheckpointError(f"cannot read {path_text(path)}: {error.strerror}") from error
+    if isinstance(value, QuantisedWeight):
+        assert value.weight is not None  # noqa: S101 - root_value returns complete values
+        assert value.scales is not None  # noqa: S101
+        weight, scales = _view(file, value.weight), _view(file, value.scales)
+        try:
+            _check_scales(weight, scales)
+        except Refusal as refusal:
+            raise unsafe_shard(path, scales.offset, refusal) from None
+        return Shard(path=path, size=file.size, weight=weight, scales=scales)
+    return Shard(path=path, size=file.size, weight=_view(file, value), scales=None)
+
+
+def _view(file: ShardFile, array: Array) -> TensorView:
+    assert array.payload is not None  # noqa: S101 - root_value returns complete values
+    return TensorView(
+        file=file,
+        dtype=array.dtype,
+        shape=array.shape,
+        offset=array.payload.offset,
+        nbytes=array.payload.length,
+    )
+
+
+def _check_scales(weight: TensorView, scales: TensorView) -> None:
+    if weight.dtype != "int8" or scales.dtype == "int8":
+        raise Refusal(
+            f"a quantised weight of {weight.dtype} with scales of {scales.dtype}",
+            "int8 with bfloat16 or float32",
+        )
+    *lead, rows, columns = weight.shape if len(weight.shape) > 1 else (0, 0)
+    fits = (
+        len(scales.shape) == len(weight.shape) >= 2
+        and list(scales.shape[:-2]) == lead
+        and scales.shape[-1] == columns
+        and rows % scales.shape[-2] == 0
+    )
+    if not fits:
+        raise Refusal(
+            f"scales of shape {scales.shape} for a weight of shape {weight.shape}",
+            "the weight's shape with its last but one dimension divided into groups",
+        )
