@@ -1,0 +1,118 @@
+"""Licence expressions: what they mean, whether they are open source, which texts are known.
+
+Expressions follow SPDX 2.3, annex D. Beyond the SPDX ids that ``license-expression`` knows, this
+file names those it lacks and those that only models use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from license_expression import (  # type: ignore[import-untyped]
+    AND,
+    OR,
+    ExpressionError,
+    LicenseSymbol,
+    LicenseWithExceptionSymbol,
+    Licensing,
+    get_spdx_licensing,
+)
+
+from grokdist.errors import PolicyError
+from grokdist.policy.approved_licenses import FSF_FREE, OSI_APPROVED
+
+_ALIASES = {
+    "OpenMDW-1.0": ("OpenMDW License Agreement v1.0",),
+    "OpenMDW-1.1": ("OpenMDW License Agreement v1.1",),
+    "LicenseRef-xAI-Community": (
+        "xAI Community License Agreement",
+        "Grok 2 Community License Agreement",
+    ),
+}
+
+KNOWN_TEXTS = {
+    "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30": "Apache-2.0",
+}
+"""Licence texts recognised by the SHA-256 of their bytes."""
+
+
+def normalise(expression: str) -> str:
+    """The expression with every id spelled as SPDX spells it, e.g. ``apache-2.0 or mit``.
+
+    Ids that nobody knows are kept as they came.
+
+    Raises:
+        PolicyError: it is not an expression.
+    """
+    return str(_parse(expression))
+
+
+def is_open_source(expression: str) -> bool:
+    """True where every way to comply needs only OSI-approved or FSF-free licences.
+
+    ``A OR B`` is open when one of the two is, ``A AND B`` when both are, ``A WITH exception`` when
+    A is. Ids that nobody knows are not open.
+
+    Raises:
+        PolicyError: it is not an expression.
+    """
+    return satisfies(expression, lambda spdx: spdx in OSI_APPROVED or spdx in FSF_FREE)
+
+
+def satisfies(expression: str, holds: Callable[[str], bool]) -> bool:
+    """Whether a licensee can comply using only licences for which ``holds`` is true.
+
+    Args:
+        expression: an SPDX expression.
+        holds: asked with one licence id, spelled as SPDX spells it.
+
+    Raises:
+        PolicyError: it is not an expression.
+    """
+
+    def walk(node: Any) -> bool:
+        if isinstance(node, AND):
+            return all(walk(part) for part in node.args)
+        if isinstance(node, OR):
+            return any(walk(part) for part in node.args)
+        if isinstance(node, LicenseWithExceptionSymbol):
+            return holds(str(node.license_symbol.key))
+        return holds(str(node.key))
+
+    return walk(_parse(expression))
+
+
+def identify_text(text: bytes) -> str | None:
+    """SPDX id of a licence text known byte for byte; None for any other text."""
+    return KNOWN_TEXTS.get(hashlib.sha256(text).hexdigest())
+
+
+def _parse(expression: str) -> Any:
+    try:
+        tree = _licensing().parse(expression)
+    except (ExpressionError, ValueError, TypeError, RecursionError) as error:
+        raise PolicyError(
+            f"licence {expression[:80]!a} cannot be read; expected an SPDX expression like "
+            "'Apache-2.0'"
+        ) from error
+    if tree is None or not _well_formed(tree):
+        raise PolicyError(
+            f"licence {expression[:80]!a} cannot be read; expected an SPDX expression like "
+            "'Apache-2.0'"
+        )
+    return tree
+
+
+def _well_formed(tree: Any) -> bool:
+    # The library takes "Apache 2.0" for one unknown id; in SPDX an id has no spaces.
+    return all(" " not in str(symbol.key) for symbol in tree.symbols)
+
+
+@cache
+def _licensing() -> Any:
+    known = list(get_spdx_licensing().known_symbols.values())
+    ours = [LicenseSymbol(key, aliases=aliases) for key, aliases in _ALIASES.items()]
+    return Licensing(known + ours)
