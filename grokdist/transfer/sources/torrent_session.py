@@ -10,7 +10,7 @@ import ipaddress
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
+from typing import Self, cast
 from urllib.parse import urlsplit
 
 import libtorrent as lt
@@ -33,11 +33,7 @@ ALERTS = (
 )
 """What a swarm needs to be told."""
 
-_PROXIES = {
-    "socks5": lt.proxy_type_t.socks5,
-    "socks5h": lt.proxy_type_t.socks5,
-    "http": lt.proxy_type_t.http,
-}
+_PROXY_SCHEMES = ("socks5", "socks5h", "http")
 
 
 class Encryption(StrEnum):
@@ -94,9 +90,7 @@ class SwarmSettings:
             _proxy_pack(self.proxy)
 
     @classmethod
-    def on_loopback(
-        cls, *, max_rate: int | None = None, max_upload: int | None = None
-    ) -> SwarmSettings:
+    def on_loopback(cls, *, max_rate: int | None = None, max_upload: int | None = None) -> Self:
         """Settings for a swarm inside this machine."""
         return cls(interface="127.0.0.1", port=0, max_rate=max_rate, max_upload=max_upload)
 
@@ -188,7 +182,7 @@ def _proxy_pack(url: str) -> lt.settings_pack:
         port = parts.port
     except ValueError:
         port = None
-    if parts.scheme not in _PROXIES or not parts.hostname or not port:
+    if parts.scheme not in _PROXY_SCHEMES or not parts.hostname or not port:
         raise UsageError(
             f"proxy {parts.scheme}://{parts.hostname or ''} does not do for a torrent;"
             " expected socks5://host:port or http://host:port"

@@ -1,0 +1,191 @@
+"""Share files that are here with a swarm, until told to stop or enough was given.
+
+The files are checked against the torrent first, all of them: a seed that trusts its disk hands
+out what it has, and libtorrent would then hash each piece when it is first asked for, at half
+the rate. Which files belong to which model is left to the caller.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import libtorrent as lt
+
+from grokdist.errors import DigestMismatchError, SourceError
+from grokdist.transfer.sources.torrent_metainfo import read_torrent
+from grokdist.transfer.sources.torrent_session import SwarmSettings, end_session, open_session
+
+_POLL_S = 0.05
+_LISTEN_TIMEOUT_S = 5.0
+
+_CHECKING = (
+    lt.torrent_status.states.checking_files,
+    lt.torrent_status.states.checking_resume_data,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeedStatus:
+    """How a seed is doing.
+
+    Attributes:
+        uploaded: payload bytes given since the start.
+        size: bytes of the torrent's files, padding left out.
+        peers: connections now.
+        upload_rate: bytes a second now.
+        seconds: since the check was done.
+    """
+
+    uploaded: int
+    size: int
+    peers: int
+    upload_rate: int
+    seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """Bytes given for each byte of the files."""
+        return self.uploaded / self.size if self.size else 0.0
+
+
+class Seeder:
+    """A seed in a session of its own; use it in a ``with`` or call ``close``.
+
+    Args:
+        torrent: content of a ``.torrent`` file.
+        directory: where its files are, the torrent's root folder left out.
+        settings: interface, port, limits.
+        trackers: announce URLs beside those of the torrent.
+        peers: (address, port) pairs to connect to.
+        paths: where a file is instead, relative to ``directory``, by its path in the torrent.
+        stop: ends the first check early.
+
+    Raises:
+        SourceError: the torrent cannot be read, nothing can be listened on, or ``stop`` was set.
+        UnsafePathError: a path in the torrent is not plain.
+        DigestMismatchError: a file is missing or is not what the torrent names.
+    """
+
+    def __init__(
+        self,
+        torrent: bytes,
+        directory: Path,
+        *,
+        settings: SwarmSettings | None = None,
+        trackers: Sequence[str] = (),
+        peers: Sequence[tuple[str, int]] = (),
+        paths: Mapping[str, str] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._files = read_torrent(torrent)
+        params = self._files.params()
+        params.save_path = str(directory.absolute())
+        elsewhere = paths or {}
+        params.renamed_files = {
+            file.index: str(directory.absolute() / elsewhere.get(file.path, file.path))
+            for file in self._files.files
+        }
+        params.trackers = [*params.trackers, *trackers]
+        params.tracker_tiers = [*params.tracker_tiers, *(0 for _ in trackers)]
+        params.peers = list(peers)
+        flags = lt.torrent_flags
+        params.flags &= ~(flags.paused | flags.auto_managed)
+        # What stands on disk is given away, never written to.
+        params.flags |= flags.upload_mode
+        session = open_session(settings or SwarmSettings())
+        self._session: lt.session | None = session
+        try:
+            self._port = _listen(session)
+            self._handle = session.add_torrent(params)
+            self._check(stop or threading.Event())
+        except BaseException:
+            self.close()
+            raise
+        self._since = time.monotonic()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that peers reach it on."""
+        return self._port
+
+    @property
+    def magnet(self) -> str:
+        """A magnet link of the torrent, trackers included."""
+        return lt.make_magnet_uri(self._handle)
+
+    def status(self) -> SeedStatus:
+        """What was given so far."""
+        status = self._handle.status(0)
+        return SeedStatus(
+            uploaded=status.total_payload_upload,
+            size=self._files.size,
+            peers=status.num_peers,
+            upload_rate=status.upload_payload_rate,
+            seconds=time.monotonic() - self._since,
+        )
+
+    def wait(
+        self,
+        stop: threading.Event,
+        *,
+        ratio: float | None = None,
+        seconds: float | None = None,
+        poll_s: float = 0.2,
+    ) -> SeedStatus:
+        """Share until ``stop`` is set, or ``ratio`` or ``seconds`` is reached.
+
+        Returns:
+            the status at that moment.
+        """
+        while True:
+            status = self.status()
+            if stop.wait(0):
+                return status
+            if ratio is not None and status.ratio >= ratio:
+                return status
+            if seconds is not None and status.seconds >= seconds:
+                return status
+            stop.wait(poll_s)
+
+    def close(self) -> None:
+        """Leave the swarm and end the session; harmless when done before."""
+        session, self._session = self._session, None
+        if session is not None:
+            end_session(session)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check(self, stop: threading.Event) -> None:
+        """Wait until libtorrent has hashed every file."""
+        while (status := self._handle.status(0)).state in _CHECKING or status.moving_storage:
+            if status.errc.value():
+                break
+            if stop.wait(_POLL_S):
+                raise SourceError("stopped before the files were checked", source="seed")
+        if status.errc.value():
+            raise SourceError(f"cannot read the files: {status.errc.message()}", source="seed")
+        if not status.is_seeding:
+            raise DigestMismatchError(
+                f"{status.total_wanted - status.total_wanted_done} bytes in pieces that are"
+                f" missing or wrong below {self._handle.save_path()}; expected every file of"
+                f" {self._files.name}",
+                hint="run `grokdist verify` on the directory",
+            )
+
+
+def _listen(session: lt.session) -> int:
+    deadline = time.monotonic() + _LISTEN_TIMEOUT_S
+    while not session.is_listening():
+        if time.monotonic() > deadline:
+            raise SourceError("cannot listen for peers; expected a free port", source="seed")
+        time.sleep(_POLL_S)
+    return session.listen_port()
