@@ -1,4 +1,4 @@
-"""``grokdist inspect``: which tensors a shard or directory holds, read without executing anything."""
+"""``grokdist inspect``: which tensors a file or directory holds, read without executing any of it."""
 
 from __future__ import annotations
 
