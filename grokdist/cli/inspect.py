@@ -1,4 +1,4 @@
-"""``grokdist inspect``: which tensors a file or directory holds, read without executing any of it."""
+"""``grokdist inspect``: which tensors a file or directory holds, read without executing it."""
 
 from __future__ import annotations
 
