@@ -1,0 +1,94 @@
+"""The devices that JAX sees: simulated ones for the CPU, and where compiled programs are kept.
+
+Everything here must run before the first JAX computation, so the command line calls it first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import jax
+
+from grokdist_runtime.errors import DeviceError
+
+_MESH_TEXT = re.compile(r"(?P<data>[1-9][0-9]{0,3})x(?P<model>[1-9][0-9]{0,3})", re.ASCII)
+_FORCED_COUNT = "xla_force_host_platform_device_count"
+
+
+def parse_mesh(text: str) -> tuple[int, int]:
+    """Reads ``"DxM"``: ``D`` copies of the model (data axis), each split over ``M`` devices.
+
+    Raises:
+        DeviceError: The text is not two numbers from 1 to 9999 with an ``x`` between them.
+    """
+    match = _MESH_TEXT.fullmatch(text)
+    if match is None:
+        shown = text if len(text) <= 40 else text[:37] + "..."
+        raise DeviceError(
+            f"mesh is {shown!r}; expected DxM, data by model devices",
+            hint="for example --mesh 1x8 splits the model over 8 devices",
+        )
+    return int(match["data"]), int(match["model"])
+
+
+def simulate(count: int) -> None:
+    """Lets the CPU show itself as ``count`` devices; without effect where accelerators are used.
+
+    Must be called before JAX first looks at its devices. A count forced through ``XLA_FLAGS``
+    is left as it is.
+
+    Raises:
+        DeviceError: JAX has already started with fewer CPU devices.
+    """
+    if _FORCED_COUNT in os.environ.get("XLA_FLAGS", ""):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError as error:
+        if jax.device_count() < count:
+            raise DeviceError(
+                f"JAX already runs with {jax.device_count()} devices; expected {count}",
+                hint=f"set XLA_FLAGS=--{_FORCED_COUNT}={count} before starting",
+            ) from error
+
+
+def simulate_for_mesh(mesh: str | None) -> None:
+    """Calls ``simulate`` with as many devices as the mesh ``"DxM"`` needs, if it needs several.
+
+    Raises:
+        DeviceError: The mesh is malformed, or JAX has already started with fewer devices.
+    """
+    if mesh is not None:
+        data, model = parse_mesh(mesh)
+        if data * model > 1:
+            simulate(data * model)
+
+
+def use_compilation_cache(directory: Path) -> None:
+    """Keeps compiled programs in ``directory`` from one process to the next.
+
+    The directory is made with mode 0700. JAX runs what it finds there, so a directory that
+    belongs to or is writable by someone else is refused.
+
+    Raises:
+        DeviceError: The directory cannot be made, or is not private to this user.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.stat(follow_symlinks=False)
+    except OSError as error:
+        raise DeviceError(f"cannot use compile cache {directory}: {error.strerror}") from error
+    private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
+    if not private or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
+        raise DeviceError(
+            f"compile cache {directory} has mode {stat.filemode(status.st_mode)}; "
+            "expected a directory that only you can enter",
+            hint=f"chmod 700 {directory}",
+        )
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    # Every program counts: on a CPU each takes only a second, and starting is what one waits for.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

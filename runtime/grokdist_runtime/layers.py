@@ -1,0 +1,145 @@
+"""The parts of a decoder layer but the experts, as free functions inside ``shard_map``.
+
+Sizes are one device's: ``H`` query heads, ``K`` key and value heads, ``V`` rows of the embedding.
+``B`` sequences, ``T`` new tokens, ``S`` places in the cache, ``D`` residual width.
+
+Formulas: Grok-1's published reference; RMSNorm (Zhang and Sennrich 2019), rotary embedding
+(Su et al. 2021) in its half-split form, grouped queries (Ainslie et al. 2023).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from grokdist_runtime.kv_cache import write_rows
+from grokdist_runtime.params import LayerWeights
+from grokdist_runtime.quantised import Quantised, dot, matmul
+from grokdist_runtime.sharding import MODEL
+from grokdist_runtime.spec import ModelSpec
+
+# Large enough to vanish in the softmax, and finite: a row with no visible key gives no NaN.
+_MASKED = -1e30
+
+
+def embed(embedding: jax.Array, tokens: jax.Array, spec: ModelSpec) -> jax.Array:
+    """Rows of the vocabulary-sharded table, times the embedding multiplier.
+
+    Args:
+        embedding: ``[V, D]``, this device's rows.
+        tokens: ``[B, T]`` int32.
+        spec: The model.
+
+    Returns:
+        ``[B, T, D]`` float32.
+    """
+    rows = embedding.shape[0]
+    local = tokens - lax.axis_index(MODEL) * rows
+    mine = (local >= 0) & (local < rows)
+    found = jnp.take(embedding, jnp.clip(local, 0, rows - 1), axis=0)  # [B, T, D]
+    found = jnp.where(mine[..., None], found.astype(jnp.float32), 0.0)
+    summed: jax.Array = lax.psum(found, MODEL)
+    return summed * spec.config.embedding_multiplier_scale
+
+
+def unembed(embedding: jax.Array, h: jax.Array, spec: ModelSpec) -> jax.Array:
+    """Logits of every token of the vocabulary.
+
+    Args:
+        embedding: ``[V, D]``, this device's rows.
+        h: ``[n, D]``.
+        spec: The model.
+
+    Returns:
+        ``[n, V * model_shards]`` float32, the same on every device.
+    """
+    logits = dot("nd,vd->nv", h.astype(spec.dtype), embedding)
+    gathered: jax.Array = lax.all_gather(logits, MODEL, axis=1, tiled=True)
+    return gathered * spec.config.output_multiplier_scale
+
+
+def rms_norm(x: jax.Array, scale: jax.Array, spec: ModelSpec) -> jax.Array:
+    """``scale * x / sqrt(mean(x^2) + eps)`` over the last axis; all float32."""
+    mean = jnp.mean(jnp.square(x), -1, keepdims=True)
+    return scale * (x * lax.rsqrt(mean + spec.config.rms_eps))
+
+
+def rope_angles(positions: jax.Array, spec: ModelSpec) -> tuple[jax.Array, jax.Array]:
+    """Cosines and sines ``[B, T, 1, key / 2]`` float32 for positions ``[B, T]``."""
+    half = spec.config.key_size // 2
+    exponents = jnp.arange(half, dtype=jnp.float32) / half
+    frequencies = 1.0 / spec.config.rope_base**exponents  # [key / 2]
+    angles = positions[..., None, None].astype(jnp.float32) * frequencies
+    return jnp.cos(angles), jnp.sin(angles)
+
+
+def rotate(x: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotates ``x [B, T, heads, key]``: the first half of the head against the second."""
+    cos, sin = angles
+    first, second = jnp.split(x, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+
+
+def attention(
+    x: jax.Array,
+    weights: LayerWeights[jax.Array],
+    layer: jax.Array,
+    cache: tuple[jax.Array, jax.Array],
+    starts: jax.Array,
+    mask: jax.Array,
+    angles: tuple[jax.Array, jax.Array],
+    spec: ModelSpec,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Grouped-query attention with capped logits over the cache and the new tokens.
+
+    Args:
+        x: ``[B, T, D]``, normalised.
+        weights: All layers.
+        layer: Which one.
+        cache: Keys and values, each ``[L, B, K, S, key]``.
+        starts: ``[B]`` tokens already in the cache.
+        mask: ``[B, T, S]`` true where a token may look.
+        angles: From ``rope_angles``.
+        spec: The model.
+
+    Returns:
+        ``[B, T, D]`` float32 summed over devices, and the extended cache.
+    """
+    config = spec.config
+    batch, new, _ = x.shape
+    key_size = config.key_size
+    q = _project(x, weights.query, layer, spec)  # [B, T, H, key]
+    k = _keep_heads(_project(x, weights.key, layer, spec), spec)  # [B, T, K, key]
+    v = _keep_heads(_project(x, weights.value, layer, spec), spec)  # [B, T, K, key]
+    q, k = rotate(q, angles), rotate(k, angles)
+    keys = write_rows(cache[0], k, layer, starts)
+    values = write_rows(cache[1], v, layer, starts)
+    heads = keys.shape[2]
+    q = q.reshape(batch, new, heads, -1, key_size)  # [B, T, K, H / K, key]
+    seen_keys = lax.dynamic_index_in_dim(keys, layer, keepdims=False)
+    seen_values = lax.dynamic_index_in_dim(values, layer, keepdims=False)
+    logits = dot("btkgd,bksd->bkgts", q.astype(spec.dtype), seen_keys)  # [B, K, H / K, T, S]
+    logits = logits * config.attn_output_multiplier
+    logits = config.attn_logit_cap * jnp.tanh(logits / config.attn_logit_cap)
+    logits = jnp.where(mask[:, None, None], logits, _MASKED)
+    weight = jax.nn.softmax(logits, -1)
+    mixed = dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), seen_values)
+    flat = mixed.reshape(batch * new, -1)  # [B * T, H * key]
+    out = lax.psum(matmul(flat, weights.output, (layer,), spec), MODEL)
+    return out.reshape(batch, new, -1), (keys, values)
+
+
+def _project(x: jax.Array, w: Quantised, layer: jax.Array, spec: ModelSpec) -> jax.Array:
+    """``[B, T, D]`` to ``[B, T, heads, key]``."""
+    batch, new, width = x.shape
+    out = matmul(x.reshape(batch * new, width), w, (layer,), spec)
+    return out.reshape(batch, new, -1, spec.config.key_size)
+
+
+def _keep_heads(x: jax.Array, spec: ModelSpec) -> jax.Array:
+    """Of keys or values for all heads ``[B, T, heads, key]``, those this device's queries use."""
+    table = spec.kv_head_table()
+    if table is None:
+        return x
+    return jnp.take(x, jnp.asarray(table)[lax.axis_index(MODEL)], axis=2)

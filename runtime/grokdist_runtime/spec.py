@@ -1,0 +1,94 @@
+"""What a compiled program knows in advance: the model's sizes, and how they are split.
+
+Hashable, so that it can be closed over or passed to ``jax.jit`` as a static argument. Sizes named
+``local`` are those that one device of the ``model`` axis sees inside ``shard_map``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from grokdist_runtime.config import ModelConfig
+from grokdist_runtime.sharding import MODEL, ShardingRules
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One model on one mesh.
+
+    Attributes:
+        config: The model's sizes and constants; ``compute_dtype`` is the one in effect.
+        mesh: The devices, axes ``data`` and ``model``.
+        rules: Which logical axis is split over which mesh axis.
+        on_cpu: Chooses the forms that XLA compiles well for CPUs.
+    """
+
+    config: ModelConfig
+    mesh: Mesh
+    rules: ShardingRules
+    on_cpu: bool
+
+    @classmethod
+    def create(cls, config: ModelConfig, mesh: Mesh) -> ModelSpec:
+        """Checks that the model can be split over the mesh.
+
+        Raises:
+            DeviceError: A size does not divide over the mesh.
+        """
+        platform = mesh.devices.flat[0].platform
+        rules = ShardingRules.for_mesh(config, mesh)
+        return cls(config=config, mesh=mesh, rules=rules, on_cpu=platform == "cpu")
+
+    @property
+    def model_shards(self) -> int:
+        """Devices that share one copy of the model."""
+        return int(self.mesh.shape[MODEL])
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """Dtype of the operands of matrix products, of the cache and of the embedding.
+
+        Everything else is float32 whatever the compute dtype: residual stream, norms, router,
+        attention logits, sums. A router's choice between two nearly equal experts can turn on the
+        last bits, so they are kept where that costs nothing.
+
+        A CPU has float32 here even for ``bfloat16``: XLA would widen the operands before the
+        product anyway, so that rounding them first would only lose accuracy and time.
+        """
+        return jnp.dtype(jnp.float32 if self.on_cpu else self.config.compute_dtype)
+
+    @property
+    def local_q_heads(self) -> int:
+        """Query heads on one device."""
+        return self.config.num_q_heads // self.model_shards
+
+    @property
+    def local_kv_heads(self) -> int:
+        """Key and value heads that one device keeps in its cache.
+
+        Where the heads divide over the devices each keeps its share. Where they do not, each
+        keeps the one head its queries share, or, if they share none, one copy for each query.
+        """
+        heads, shards = self.config.num_kv_heads, self.model_shards
+        if heads % shards == 0:
+            return heads // shards
+        if shards % heads == 0:
+            return 1
+        return self.local_q_heads
+
+    def kv_head_table(self) -> np.ndarray | None:
+        """``[model_shards, local_kv_heads]``: which heads of replicated K and V a device keeps.
+
+        ``None`` where the weights themselves are split and nothing is to be selected.
+        """
+        if self.rules.kv_dim is not None:
+            return None
+        queries = self.local_q_heads // self.local_kv_heads
+        first = np.arange(self.model_shards * self.local_kv_heads) * queries
+        heads = first // self.config.queries_per_kv_head
+        return heads.reshape(self.model_shards, self.local_kv_heads).astype(np.int32)
