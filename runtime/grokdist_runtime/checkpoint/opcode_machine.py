@@ -35,6 +35,11 @@ MAX_TUPLE_DEPTH = 3
 MAX_STRING = 64
 """Bytes in one string; the longest in the release's layout has 22."""
 
+# The pickler puts everything into frames but a payload of this length, and at most three bytes that
+# are left between a full frame and such a payload.
+_UNFRAMED_PAYLOAD = 64 * 1024 + 5  # with its opcode and length
+_UNFRAMED_BYTES = 3
+
 # Names for the message alone: these are refused like any other unknown byte.
 _REFUSED = {
     b"0": "POP",
@@ -94,9 +99,9 @@ class OpcodeMachine:
         self._stack: list[object] = []
         self._marks: list[int] = []
         self._memo: list[object] = []
-        self._frame_end: int | None = None
+        self._frame_end = 0
+        self._unframed = 0
         self._opcodes: dict[bytes, Callable[[], None]] = {
-            b"\x95": self._frame,
             b"(": self._mark,
             b"\x94": self._memoize,
             b"h": lambda: self._recall(self._number("<B")),
@@ -135,32 +140,32 @@ class OpcodeMachine:
             raise Refusal(f"the file starts with {printable(start)}", "pickle protocol 4, 80 04")
         for _ in range(MAX_OPCODES):
             self.opcode_offset = self._reader.position
-            if self._frame_end == self._reader.position:
-                self._frame_end = None
+            framed = self._reader.position < self._frame_end
             code = self._reader.take(1)
-            if code == b".":
-                return self._stop()
             step = self._opcodes.get(code)
-            if step is None:
+            if code == b"\x95":
+                self._frame(framed)
+            elif code == b".":
+                self._check_frame(framed)
+                return self._stop()
+            elif step is None:
                 name = f" ({_REFUSED[code]})" if code in _REFUSED else ""
                 raise Refusal(f"opcode {code.hex()}{name}", "one that the layout uses")
-            step()
-            self._check_limits()
+            else:
+                step()
+                self._check_frame(framed)
+                self._check_limits()
         raise Refusal(f"more than {MAX_OPCODES} opcodes", f"at most {MAX_OPCODES}")
 
     def _stop(self) -> object:
         left = self._reader.size - self._reader.position
         if left:
             raise Refusal(f"{left} bytes after the end of the pickle", "none")
-        if self._frame_end not in (None, self._reader.position):
-            raise Refusal("the end inside a frame", "a frame that ends with its last opcode")
         if len(self._stack) != 1 or self._marks:
             raise Refusal(f"{len(self._stack)} values left at the end", "one")
         return self._stack[0]
 
     def _check_limits(self) -> None:
-        if self._frame_end is not None and self._reader.position > self._frame_end:
-            raise Refusal("an opcode that reaches beyond its frame", "one within its frame")
         for what, count, limit in (
             ("values on the stack", len(self._stack), MAX_STACK),
             ("open marks", len(self._marks), MAX_MARKS),
@@ -169,14 +174,25 @@ class OpcodeMachine:
             if count > limit:
                 raise Refusal(f"{count} {what}", f"at most {limit}")
 
-    def _frame(self) -> None:
+    def _frame(self, framed: bool) -> None:
         length = self._number("<Q")
         left = self._reader.size - self._reader.position
-        if self._frame_end is not None:
+        if framed:
             raise Refusal("a frame within a frame", "one after the other")
         if not 0 < length <= left:
             raise Refusal(f"a frame of {length} bytes", f"1 to the {left} left in the file")
         self._frame_end = self._reader.position + length
+
+    def _check_frame(self, framed: bool) -> None:
+        """Check that the opcode just taken lies where the pickler would have put it."""
+        if framed:
+            if self._reader.position > self._frame_end:
+                raise Refusal("an opcode that reaches beyond its frame", "one within its frame")
+            return
+        length = self._reader.position - self.opcode_offset
+        self._unframed = 0 if length >= _UNFRAMED_PAYLOAD else self._unframed + length
+        if self._unframed > _UNFRAMED_BYTES or self._reader.position == self._reader.size:
+            raise Refusal("an opcode outside of any frame", "a frame around it")
 
     def _number(self, layout: str) -> int:
         (value,) = struct.unpack(layout, self._reader.take(struct.calcsize(layout)))
