@@ -92,6 +92,9 @@ class PartFile:
         self.on_bytes: Callable[[int], None] = _ignore
         """Told of every byte that arrives over a source; may wait, to hold a rate. Told of 0
         bytes it takes a sign of life."""
+        self.on_commit: Callable[[], None] = _nothing
+        """Called once the file has its final name, before what the file system says of it is
+        noted: a swarm that still gives the file away changes its own link to it here."""
         self._tree = tree
         self._hasher = StreamHasher(self.expected.algorithm, entry.size)
         self._swarm = False
@@ -237,6 +240,7 @@ class PartFile:
             )
         os.fsync(self._fd)
         self._tree.rename(part_name(self.entry.path), self.entry.path, durable=True)
+        self.on_commit()
         mark = StatMark.of(os.fstat(self._fd))
         self._tree.remove(_from_name(self.entry.path))
         self.close()
@@ -320,3 +324,7 @@ class PartFile:
 
 def _ignore(_: int) -> None:
     """No one listens."""
+
+
+def _nothing() -> None:
+    """No one asked."""

@@ -1,27 +1,27 @@
 """One torrent in one libtorrent session: which pieces are here, which are wanted, what went wrong.
 
 libtorrent writes to files of its own, named by number, so that no name in a torrent ever reaches
-the file system. Its alerts are read on one thread that copies what it needs at once: an alert
-kept past the next ``pop_alerts()`` is freed memory. Who wants which file is left to ``torrent``.
+the file system. Who wants which file, and what becomes of it, is left to ``torrent``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import libtorrent as lt
 
 from grokdist.errors import SourceError
+from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
 
-_WAKE_MS = 200
-_STATUS_EVERY_S = 0.5
 _ALERT_TIMEOUT_S = 60.0
 _PRIORITY = 4
+_WINDOW = 64 << 20
+_WINDOW_PIECES = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,80 +50,72 @@ class SwarmStatus:
 
 
 class Swarm:
-    """The torrent of one session; safe to use from several threads.
+    """The torrent of one session; safe to use from several threads. Nothing is wanted at first.
 
     Args:
         session: the session; the caller ends it after ``close``.
+        pump: its alerts.
+        files: the torrent.
+        params: its parameters, peers and trackers included.
+        storage: folder that libtorrent writes to, a file a number.
+        wanted: the files that may be asked for.
+
+    Raises:
+        OSError: the disk refused.
+        SourceError: libtorrent refused the torrent.
     """
 
-    def __init__(self, session: lt.session) -> None:
-        self.changed = threading.Condition()
-        """Notified when a piece, an error or an answer has come."""
+    def __init__(
+        self,
+        session: lt.session,
+        pump: AlertPump,
+        files: TorrentFiles,
+        params: lt.add_torrent_params,
+        storage: Path,
+        wanted: Iterable[TorrentFile],
+    ) -> None:
         self.status = SwarmStatus()
-        self.progress_at = time.monotonic()
-        """When good payload last came."""
         self._session = session
-        self._handle: lt.torrent_handle | None = None
-        self._files: TorrentFiles | None = None
-        self._have = bytearray()
-        self._wanted: dict[int, range] = {}
-        self._raised: set[int] = set()
+        self._pump = pump
+        self._files = files
+        self._storage = storage
+        self._have = bytearray(files.pieces)
+        self._windows: dict[int, range] = {}
         self._flushes = 0
-        self._priorities = 0
         self._checked = False
-        self._metadata = False
         self._error: OSError | str | None = None
-        self._good = 0
         self._barrier = threading.Lock()
         self._selection = threading.Lock()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._pump, name="grokdist-swarm", daemon=True)
-        self._thread.start()
-
-    def find_metadata(self, params: lt.add_torrent_params, storage: Path) -> None:
-        """Start asking peers for the metadata of a magnet link; see ``metadata``."""
-        params.save_path = str(storage)
-        params.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
-        params.flags |= lt.torrent_flags.default_dont_download
-        self._handle = self._session.add_torrent(params)
-        for peer in params.peers:
-            self._handle.connect_peer(peer)
-
-    def metadata(self) -> bytes | None:
-        """The info dictionary once a peer gave it; libtorrent has checked its infohash."""
-        if not self._metadata or self._handle is None:
-            return None
-        info = self._handle.torrent_file()
-        return info.info_section() if info is not None else None
-
-    def start(self, files: TorrentFiles, params: lt.add_torrent_params, storage: Path) -> None:
-        """Join the swarm; nothing is wanted yet. A torrent that only asked for metadata goes."""
-        if self._handle is not None:
-            peers = [(str(peer.ip[0]), int(peer.ip[1])) for peer in self._handle.get_peer_info()]
-            params.peers = [*params.peers, *peers]
-            self._session.remove_torrent(self._handle)
+        flags = lt.torrent_flags
         params.save_path = str(storage)
         params.renamed_files = {index: f"{index}" for index in range(files.count)}
-        params.file_priorities = [0] * files.count
-        flags = lt.torrent_flags
+        # Which pieces are wanted is said piece by piece: each change of a file's priority would
+        # make all its pieces wanted for a moment, and those of its neighbours.
+        indexes = {file.index for file in wanted}
+        params.file_priorities = [
+            _PRIORITY if index in indexes else 0 for index in range(files.count)
+        ]
+        params.piece_priorities = [0] * files.pieces
         params.flags &= ~(flags.paused | flags.auto_managed)
-        params.flags |= flags.default_dont_download | flags.sequential_download
-        self._files = files
-        self._have = bytearray(files.pieces)
-        self._checked = False
-        self._handle = self._session.add_torrent(params)
-        for peer in params.peers:
-            self._handle.connect_peer(peer)
-        deadline = time.monotonic() + _ALERT_TIMEOUT_S
-        with self.changed:
-            while not self._checked:
-                self.raise_error()
-                if not self.changed.wait(max(deadline - time.monotonic(), 0)):
-                    raise SourceError("libtorrent did not take the torrent", source="torrent")
+        params.flags |= flags.default_dont_download
+        with pump.changed:
+            # No alert may come before its handle is known.
+            self._handle = session.add_torrent(params)
+            pump.listen(self._on_alert)
+        try:
+            for peer in params.peers:
+                self._handle.connect_peer(peer)
+            self._await(lambda: self._checked, "take the torrent")
+        except BaseException:
+            self.close()
+            raise
+
+    def path_of(self, file: TorrentFile) -> Path:
+        """Where libtorrent writes ``file``."""
+        return self._storage / f"{file.index}"
 
     def pieces_of(self, file: TorrentFile, *, start: int = 0) -> range:
         """Numbers of the pieces that hold ``file`` from byte ``start`` on."""
-        assert self._files is not None
         size = self._files.piece_size
         if start >= file.size:
             return range(0)
@@ -131,25 +123,35 @@ class Swarm:
 
     def contiguous(self, file: TorrentFile, start: int) -> int:
         """How far ``file`` is here without a gap from byte ``start`` on."""
-        assert self._files is not None
         pieces = self.pieces_of(file, start=start)
         gap = self._have.find(0, pieces.start, pieces.stop) if pieces else -1
         if gap < 0:
             return file.size
         return max(start, min(file.size, gap * self._files.piece_size - file.offset))
 
-    def want(self, file: TorrentFile, *, start: int = 0) -> None:
-        """Download ``file`` from byte ``start`` on."""
+    def want(self, file: TorrentFile, start: int) -> None:
+        """Download ``file`` from byte ``start`` on, but not far ahead of it.
+
+        To be called again as the beginning of the file gets complete. A bounded window keeps the
+        file nearly contiguous, so that it can be hashed as it comes and little is lost when the
+        process dies, and lets several files come at once.
+        """
+        pieces = self.pieces_of(file, start=start)
+        ahead = max(_WINDOW // self._files.piece_size, _WINDOW_PIECES)
+        window = range(pieces.start, min(pieces.stop, pieces.start + ahead))
         with self._selection:
-            self._wanted[file.index] = self.pieces_of(file, start=start)
-            self._raise_file(file.index)
-            self._select()
+            before = self._windows.get(file.index, range(0))
+            self._windows[file.index] = window
+            self._select({*before, *window})
 
     def leave(self, file: TorrentFile) -> None:
         """Want ``file`` no longer; what is here stays, to be given to others."""
         with self._selection:
-            self._wanted.pop(file.index, None)
-            self._select()
+            self._select(self._windows.pop(file.index, range(0)))
+
+    def received(self, file: TorrentFile) -> int:
+        """Bytes of ``file`` that have come, pieces that are not complete included."""
+        return self._handle.file_progress()[file.index]
 
     def flush(self) -> None:
         """Return once every piece that is finished now is on disk.
@@ -161,25 +163,11 @@ class Swarm:
         Raises:
             SourceError: it takes longer than a minute.
         """
-        assert self._handle is not None
         with self._barrier:
             goal = self._flushes + 2
             self._handle.flush_cache()
             self._handle.flush_cache()
-            deadline = time.monotonic() + _ALERT_TIMEOUT_S
-            with self.changed:
-                while self._flushes < goal:
-                    self.raise_error()
-                    if not self.changed.wait(max(deadline - time.monotonic(), 0)):
-                        raise SourceError("libtorrent did not flush its cache", source="torrent")
-
-    def available(self, file: TorrentFile, start: int) -> bool:
-        """True where some peer has the first piece of ``file`` that is missing."""
-        assert self._handle is not None
-        pieces = self.pieces_of(file, start=start)
-        gap = self._have.find(0, pieces.start, pieces.stop) if pieces else -1
-        availability = self._handle.piece_availability()
-        return gap < 0 or not availability or availability[gap] > 0
+            self._await(lambda: self._flushes >= goal, "flush its cache")
 
     def raise_error(self) -> None:
         """Raise what libtorrent could not get over, if anything.
@@ -194,50 +182,33 @@ class Swarm:
             raise SourceError(self._error, source="torrent", permanent=True)
 
     def close(self) -> None:
-        """Stop reading alerts; the session may be ended then."""
-        self._ended.set()
-        self._thread.join()
+        """Leave the swarm; libtorrent lets go of the files."""
+        self._pump.leave(self._on_alert)
+        with contextlib.suppress(RuntimeError):
+            self._session.remove_torrent(self._handle)
 
-    def _raise_file(self, index: int) -> None:
-        """Have libtorrent write the file itself, not its own file of odd pieces."""
-        assert self._handle is not None
-        if index in self._raised:
-            return
-        goal = self._priorities + 1
-        self._handle.file_priority(index, _PRIORITY)
-        deadline = time.monotonic() + _ALERT_TIMEOUT_S
-        with self.changed:
-            while self._priorities < goal:
-                self.raise_error()
-                if not self.changed.wait(max(deadline - time.monotonic(), 0)):
-                    raise SourceError("libtorrent did not select the file", source="torrent")
-        self._raised.add(index)
+    def _select(self, pieces: Iterable[int]) -> None:
+        """Say of ``pieces`` whether they are wanted: of a neighbour's window they may be."""
+        windows = tuple(self._windows.values())
+        self._handle.prioritize_pieces(
+            [
+                (piece, _PRIORITY if any(piece in window for window in windows) else 0)
+                for piece in pieces
+            ]
+        )
 
-    def _select(self) -> None:
-        """Say which pieces are wanted; raising a file has reset them."""
-        assert self._handle is not None
-        priorities = [0] * len(self._have)
-        for pieces in self._wanted.values():
-            priorities[pieces.start : pieces.stop] = [_PRIORITY] * len(pieces)
-        self._handle.prioritize_pieces(priorities)
-        # libtorrent 2.1.1 forgets the sequential range when pieces are wanted again, and then
-        # picks at random; switching the mode off and on sets the range anew.
-        self._handle.unset_flags(lt.torrent_flags.sequential_download)
-        self._handle.set_flags(lt.torrent_flags.sequential_download)
-
-    def _pump(self) -> None:
-        asked = 0.0
-        while not self._ended.is_set():
-            if time.monotonic() - asked >= _STATUS_EVERY_S:
-                asked = time.monotonic()
-                self._session.post_torrent_updates(0)
-            self._session.wait_for_alert(_WAKE_MS)
-            with self.changed:
-                for alert in self._session.pop_alerts():
-                    self._on_alert(alert)
-                self.changed.notify_all()
+    def _await(self, ready: Callable[[], bool], what: str) -> None:
+        done = self._pump.wait_until(
+            lambda: ready() or self._error is not None, seconds=_ALERT_TIMEOUT_S
+        )
+        self.raise_error()
+        if not done:
+            raise SourceError(f"libtorrent did not {what}", source="torrent")
 
     def _on_alert(self, alert: lt.alert) -> None:
+        if isinstance(alert, lt.torrent_alert) and alert.handle != self._handle:
+            # Of the torrent that asked for this one's metadata.
+            return
         match alert:
             case lt.piece_finished_alert():
                 index = alert.piece_index
@@ -245,12 +216,8 @@ class Swarm:
                     self._have[index] = 1
             case lt.cache_flushed_alert():
                 self._flushes += 1
-            case lt.file_prio_alert():
-                self._priorities += 1
             case lt.torrent_checked_alert():
                 self._checked = True
-            case lt.metadata_received_alert():
-                self._metadata = True
             case lt.state_update_alert():
                 self._on_status(alert.status)
             case lt.hash_failed_alert():
@@ -258,7 +225,7 @@ class Swarm:
             case lt.peer_ban_alert():
                 self._update(banned=(*self.status.banned[-99:], _endpoint(alert.endpoint)))
             case lt.tracker_error_alert():
-                self._update(tracker_error=alert.error_message() or alert.error.message())
+                self._update(tracker_error=alert.failure_reason() or alert.error.message())
             case lt.tracker_reply_alert():
                 self._update(tracker_error=None)
             case lt.file_error_alert():
@@ -270,17 +237,14 @@ class Swarm:
 
     def _on_status(self, statuses: Iterable[lt.torrent_status]) -> None:
         for status in statuses:
-            good = status.total_payload_download - status.total_failed_bytes
-            if good > self._good:
-                self.progress_at = time.monotonic()
-            self._good = good
-            self._update(
-                peers=status.num_peers,
-                rate=status.download_payload_rate,
-                received=status.total_payload_download,
-                failed=status.total_failed_bytes,
-                uploaded=status.total_payload_upload,
-            )
+            if status.handle == self._handle:
+                self._update(
+                    peers=status.num_peers,
+                    rate=status.download_payload_rate,
+                    received=status.total_payload_download,
+                    failed=status.total_failed_bytes,
+                    uploaded=status.total_payload_upload,
+                )
 
     def _on_disk_error(self, error: lt.error_code, name: str) -> None:
         if error.category() in (lt.system_category(), lt.generic_category()):
@@ -290,10 +254,9 @@ class Swarm:
 
     def _recount(self) -> None:
         """Alerts were lost: ask for the pieces instead."""
-        if self._handle is not None and self._files is not None:
-            pieces = self._handle.status(lt.torrent_handle.query_pieces).pieces
-            for index, here in enumerate(pieces[: len(self._have)]):
-                self._have[index] |= here
+        pieces = self._handle.status(lt.torrent_handle.query_pieces).pieces
+        for index, here in enumerate(pieces[: len(self._have)]):
+            self._have[index] |= here
 
     def _update(self, **fields: object) -> None:
         self.status = replace(self.status, **fields)  # type: ignore[arg-type]
