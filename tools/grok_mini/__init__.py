@@ -1,0 +1,1 @@
+"""Everything that made grok-mini: corpus, tokenizer, training, export and evaluation."""
