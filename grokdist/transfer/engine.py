@@ -121,6 +121,8 @@ class _Run:
             wanted = self._check_present()
             if wanted:
                 self._fetch(wanted)
+            self._plan.close()
+            self._settle()
             receipt = self._record()
         return FetchResult(
             directory=request.directory,
@@ -360,6 +362,37 @@ class _Run:
         end = "; not asked again" if standing.closed else ""
         where = claim.source.name if whole else f"{claim.source.name}: {path}"
         self._progress.note(f"{where}: {reason}{end}")
+
+    def _settle(self) -> None:
+        """Take the marks of the new files again, now that no source holds anything.
+
+        A swarm shares a finished file with libtorrent by a hard link; letting go of it touches
+        the change time and nothing else. What changed in any other way is hashed again.
+        """
+        entries = {file.entry.path: file.entry for file in self._plan.files}
+        again = []
+        for path in self._origins:
+            old, status = self._rows[path].mark, self._tree.stat(path)
+            mark = None if status is None else StatMark.of(status)
+            if mark == old:
+                continue
+            if mark is not None and replace(mark, ctime_ns=old.ctime_ns) == old:
+                self._keep(entries[path], replace(self._rows[path], mark=mark))
+            else:
+                again.append(entries[path])
+        checks = check_files(
+            self._tree, again, jobs=default_jobs(), on_bytes=lambda _path, _count: None
+        )
+        with contextlib.closing(checks):
+            for entry, found in checks:
+                if not self._keep_if_right(entry, found):
+                    raise DigestMismatchError(
+                        f"{entry.path} was changed after it was fetched",
+                        path=entry.path,
+                        expected=str(check_entry(entry)),
+                        got=found.got if found is not None else "nothing",
+                        hint="run the same command again",
+                    )
 
     def _record(self) -> Receipt:
         """Write the index and the receipt; every wanted file is right at this point."""

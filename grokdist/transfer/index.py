@@ -58,6 +58,11 @@ class Index:
                 rows[path] = row
         return cls(tree, rows)
 
+    @property
+    def rows(self) -> Mapping[str, Hashed]:
+        """All rows, by path."""
+        return self._rows
+
     def unchanged(self, path: str, digest: str, mark: StatMark) -> Hashed | None:
         """The row of ``path`` if it was hashed to ``digest`` and its mark is still ``mark``."""
         row = self._rows.get(path)

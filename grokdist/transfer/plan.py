@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from grokdist.catalog.manifest import FileEntry, SourceKind, TrustedManifest
 from grokdist.catalog.manifest import Source as ManifestSource
@@ -22,6 +23,9 @@ from grokdist.transfer.part import part_bytes, swarm_name
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
 from grokdist.trust.digest import ContentDigest
+
+if TYPE_CHECKING:
+    from grokdist.transfer.sources.torrent_session import SwarmSettings
 
 
 class FileState(StrEnum):
@@ -55,6 +59,7 @@ class FetchRequest:
         max_rate: bytes a second over all sources; None for no limit.
         repair: hash what is here again, also what an earlier run found right.
         offline: use local sources only.
+        swarm: how to take part in a swarm; None for the defaults with ``max_rate``.
         accepted_by: how the licence was accepted, for the receipt; None where it needs none.
         openness: one line on how open the model is, for the receipt.
     """
@@ -70,6 +75,7 @@ class FetchRequest:
     max_rate: int | None = None
     repair: bool = False
     offline: bool = False
+    swarm: SwarmSettings | None = None
     accepted_by: str | None = None
     openness: str | None = None
 

@@ -70,4 +70,4 @@ class Source(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and sessions; called once, after the last ``fetch``."""
+        """Let go of connections and sessions; may be called twice."""

@@ -1,0 +1,195 @@
+"""From the sources that a manifest lists and a person names to sources that fetch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from grokdist.catalog.manifest import AnchorKind, Manifest, SourceKind
+from grokdist.catalog.manifest import Source as ManifestSource
+from grokdist.errors import NoSourceError, UsageError
+from grokdist.transfer.plan import FetchRequest
+from grokdist.transfer.sources.base import Source
+from grokdist.transfer.sources.lazy import LazySource
+
+_FORMS = "hub, torrent, https, local, hub:ORG/NAME[@REVISION], https:URL or local:FOLDER"
+_KINDS = frozenset(kind.value for kind in SourceKind)
+_INFOHASH = re.compile(r"urn:bt(?:ih:|mh:1220)([0-9a-zA-Z]{32,64})")
+_HTTP_SLOTS = 4
+_SWARM_SLOTS = 8
+
+
+def parse_sources(
+    values: Sequence[str],
+) -> tuple[frozenset[SourceKind], tuple[ManifestSource, ...]]:
+    """Read the values of ``--source``.
+
+    Args:
+        values: each a kind (``hub``), which restricts the fetch to the kinds named, or a source
+            (``hub:ORG/NAME@REVISION``, ``https:URL``, ``local:FOLDER``; ``=`` may stand for the
+            first colon), which is used besides.
+
+    Raises:
+        UsageError: a value is neither.
+    """
+    kinds: set[SourceKind] = set()
+    extra: list[ManifestSource] = []
+    for value in values:
+        if value in _KINDS:
+            kinds.add(SourceKind(value))
+            continue
+        extra.append(_parse_source(value))
+    return frozenset(kinds), tuple(extra)
+
+
+def build_sources(request: FetchRequest) -> tuple[Source, ...]:
+    """The sources that a request allows, in the manifest's order, the named ones first.
+
+    Nothing is connected to and no client library is loaded yet.
+
+    Raises:
+        UsageError: a source is not well-formed, or ``--peer`` or ``--tracker`` has no torrent.
+        NoSourceError: none is left.
+    """
+    manifest = request.trusted.manifest
+    listed = [
+        source
+        for source in manifest.sources
+        if (not request.kinds or source.kind in request.kinds)
+        and not (request.torrent and source.kind is SourceKind.TORRENT)
+    ]
+    chosen = [*request.extra_sources, *listed]
+    if request.torrent:
+        chosen.insert(0, ManifestSource(kind=SourceKind.TORRENT, location=request.torrent))
+    if (request.peers or request.trackers) and not any(
+        source.kind is SourceKind.TORRENT for source in chosen
+    ):
+        raise UsageError(
+            f"--peer and --tracker need a torrent, and none is listed for {manifest.name}",
+            hint="give one with --torrent FILE|MAGNET",
+        )
+    if request.offline:
+        chosen = [source for source in chosen if source.kind is SourceKind.LOCAL]
+    if not chosen:
+        kinds = ", ".join(sorted(request.kinds)) or "any kind"
+        where = "offline, no local source" if request.offline else f"no source of {kinds}"
+        raise NoSourceError(
+            f"{where} is listed for {manifest.name}",
+            hint="name one with --source local:FOLDER or --source hub:ORG/NAME",
+        )
+    built: dict[str, Source] = {}
+    for source in chosen:
+        made = _build(source, request)
+        built.setdefault(made.name, made)
+    return tuple(built.values())
+
+
+def _parse_source(value: str) -> ManifestSource:
+    at = min((place for sep in ":=" if (place := value.find(sep)) > 0), default=0)
+    kind, location = value[:at], value[at + 1 :]
+    if kind == SourceKind.HUB and location:
+        repository, _, revision = location.partition("@")
+        return ManifestSource(kind=SourceKind.HUB, location=repository, revision=revision or None)
+    if kind in ("https", "http") and location.startswith("//"):
+        return ManifestSource(kind=SourceKind.HTTPS, location=value)
+    if kind == SourceKind.HTTPS and location:
+        return ManifestSource(kind=SourceKind.HTTPS, location=location)
+    if kind == SourceKind.LOCAL and location:
+        folder = Path(location).expanduser().absolute()
+        return ManifestSource(kind=SourceKind.LOCAL, location=str(folder))
+    raise UsageError(f"--source {value!r} is not a source; expected {_FORMS}")
+
+
+def _build(source: ManifestSource, request: FetchRequest) -> Source:
+    match source.kind:
+        case SourceKind.HUB:
+            return _hub(source)
+        case SourceKind.HTTPS:
+            return _https(source)
+        case SourceKind.LOCAL:
+            return _local(source)
+        case SourceKind.TORRENT:
+            return _torrent(source, request)
+
+
+def _hub(source: ManifestSource) -> Source:
+    def build() -> Source:
+        from grokdist.transfer.sources.hub import HubSource
+
+        return HubSource(source.location, revision=source.revision, slots=_HTTP_SLOTS)
+
+    name = f"hub:{source.location}"
+    # Without patterns: a mirror of the repository may have files that the original lacks.
+    return LazySource(name, SourceKind.HUB, slots=_HTTP_SLOTS, files=(), build=build)
+
+
+def _https(source: ManifestSource) -> Source:
+    from grokdist.transfer.sources.https import HttpsSource
+
+    return HttpsSource(source.location, files=source.files, slots=_HTTP_SLOTS)
+
+
+def _local(source: ManifestSource) -> Source:
+    from grokdist.transfer.sources.local import LocalSource, bundled
+
+    if Path(source.location).is_absolute():
+        return LocalSource(Path(source.location), files=source.files)
+    name = f"local:{source.location}"
+    return LocalSource(bundled(source.location), name=name, files=source.files)
+
+
+def _torrent(source: ManifestSource, request: FetchRequest) -> Source:
+    manifest = request.trusted.manifest
+
+    def build() -> Source:
+        from grokdist.transfer.sources.torrent import TorrentSource
+        from grokdist.transfer.sources.torrent_session import SwarmSettings
+
+        settings = request.swarm or (
+            SwarmSettings.on_loopback(max_rate=request.max_rate)
+            if _stays_here(request)
+            else SwarmSettings(max_rate=request.max_rate)
+        )
+        # A torrent that the user chose need not be the publisher's: the digests decide.
+        anchors = [] if request.torrent else _infohashes(manifest)
+        return TorrentSource(
+            source.location,
+            entries=manifest.files,
+            directory=request.directory,
+            settings=settings,
+            peers=request.peers,
+            trackers=(*source.trackers, *request.trackers),
+            anchor=anchors[0] if anchors else None,
+            slots=_SWARM_SLOTS,
+        )
+
+    return LazySource(
+        _swarm_name(source.location),
+        SourceKind.TORRENT,
+        slots=_SWARM_SLOTS,
+        files=source.files,
+        build=build,
+    )
+
+
+def _swarm_name(location: str) -> str:
+    """A short label: the start of the magnet's infohash, or the torrent file's name."""
+    if location.startswith("magnet:"):
+        found = _INFOHASH.search(location)
+        return f"torrent:{found[1][:12].lower()}" if found else "torrent:magnet"
+    return f"torrent:{Path(location).name}"
+
+
+def _infohashes(manifest: Manifest) -> list[str]:
+    return [anchor.value for anchor in manifest.anchors if anchor.kind is AnchorKind.BTIH]
+
+
+def _stays_here(request: FetchRequest) -> bool:
+    """True where the user's torrent was given peers or trackers on this machine only."""
+    hosts = [host for host, _ in request.peers]
+    hosts += [urlsplit(url).hostname or "" for url in request.trackers]
+    return bool(request.torrent and hosts) and all(
+        host == "localhost" or host.startswith("127.") or host == "::1" for host in hosts
+    )
