@@ -1,0 +1,202 @@
+"""Building and signing the registry: repeatable, and refused where the facts do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grokdist.catalog.git_objects import blob_id, tree_id
+from grokdist.catalog.manifest import Role, SourceKind
+from grokdist.catalog.registry import Registry
+from grokdist.catalog.trusted_metadata import RegistryFiles, verify_registry
+from grokdist.errors import ManifestError
+from tools.build_manifests import CatalogDataError, build_all, build_bundled, build_listed
+from tools.sign_manifests import disagreements, sign_repository, sign_targets
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def checkout(repository: Path, tmp_path: Path) -> Path:
+    """The parts of the repository that signing reads and writes."""
+    shutil.copytree(repository / "manifests", tmp_path / "manifests")
+    (tmp_path / "grokdist/catalog").mkdir(parents=True)
+    shutil.copy(repository / "grokdist/catalog/trust_root.py", tmp_path / "grokdist/catalog")
+    (tmp_path / "README.md").write_text("# x\nTrust root fingerprint: `pending`\nmore\n")
+    return tmp_path
+
+
+def test_signing_makes_a_registry_that_holds(checkout: Path) -> None:
+    (checkout / "manifests/2.root.json").write_text("stale")
+    fingerprint = sign_repository(checkout, now=datetime.now(UTC))
+    assert disagreements(checkout) == []
+    assert (
+        f'ROOT_SHA256 = "{fingerprint}"'
+        in (checkout / "grokdist/catalog/trust_root.py").read_text()
+    )
+    page = f"# x\nTrust root fingerprint: `{fingerprint}`\nmore\n"
+    assert (checkout / "README.md").read_text() == page
+    registry = Registry(checkout / "manifests", name="test", root_sha256=fingerprint)
+    verified = registry.verify(strict_freshness=True)
+    assert verified.threshold == 2
+    assert verified.expires - datetime.now(UTC) > timedelta(days=364)
+    assert not list(checkout.rglob("*.new"))
+
+
+def test_every_signing_is_a_new_root(checkout: Path) -> None:
+    first = sign_repository(checkout, now=NOW)
+    second = sign_repository(checkout, now=NOW)
+    assert first != second
+    assert disagreements(checkout) == []
+
+
+def test_no_key_is_left_behind(checkout: Path) -> None:
+    before = {path for path in checkout.rglob("*") if path.is_file()}
+    sign_repository(checkout, now=NOW)
+    after = {path for path in checkout.rglob("*") if path.is_file()}
+    assert after == before
+    for path in after:
+        assert b"private" not in path.read_bytes().lower() or path.suffix == ".py"
+
+
+def test_any_two_of_the_three_signatures_are_needed() -> None:
+    files = sign_targets({"models/a.json": b"{}"}, expires=NOW + timedelta(days=1))
+    assert len(json.loads(files["targets.json"])["signatures"]) == 3
+    assert len(json.loads(files["1.root.json"])["signatures"]) == 3
+    verified = verify_registry(
+        RegistryFiles(
+            roots=(files["1.root.json"],),
+            timestamp=files["timestamp.json"],
+            snapshot=files["snapshot.json"],
+            targets=files["targets.json"],
+        ),
+        root_sha256=hashlib.sha256(files["1.root.json"]).hexdigest(),
+        now=NOW,
+        strict_freshness=True,
+    )
+    assert verified.threshold == 2
+
+
+@pytest.mark.parametrize("what", ["manifest", "metadata", "page", "unsigned", "pin"])
+def test_disagreements_are_found(checkout: Path, what: str) -> None:
+    sign_repository(checkout, now=NOW)
+    if what == "manifest":
+        path = checkout / "manifests/models/grok-2.json"
+        path.write_bytes(path.read_bytes().replace(b"Grok-2", b"Grok-3", 1))
+    elif what == "metadata":
+        path = checkout / "manifests/targets.json"
+        path.write_bytes(path.read_bytes() + b"\n")
+    elif what == "page":
+        (checkout / "SECURITY.md").write_text(f"Trust root fingerprint: {'0' * 64}")
+    elif what == "unsigned":
+        shutil.copy(
+            checkout / "manifests/models/grok-2.json", checkout / "manifests/models/grok-3.json"
+        )
+    else:
+        pin = checkout / "grokdist/catalog/trust_root.py"
+        pin.write_text(re.sub('"[0-9a-f]{64}"', f'"{"0" * 64}"', pin.read_text()))
+    assert disagreements(checkout) != []
+
+
+def test_a_manifest_under_another_name_is_not_signed(checkout: Path) -> None:
+    models = checkout / "manifests/models"
+    (models / "grok-2.json").rename(models / "grok-9.json")
+    with pytest.raises(SystemExit, match=r"grok-9\.json describes 'grok-2'; expected 'grok-9'"):
+        sign_repository(checkout, now=NOW)
+
+
+def test_a_malformed_manifest_is_not_signed(checkout: Path) -> None:
+    (checkout / "manifests/models/grok-2.json").write_bytes(b"{}")
+    with pytest.raises(ManifestError):
+        sign_repository(checkout, now=NOW)
+
+
+# Building
+
+
+@pytest.fixture
+def data(repository: Path, tmp_path: Path) -> Path:
+    """A copy of the facts, to change."""
+    shutil.copytree(repository / "tools/catalog_data", tmp_path / "tools/catalog_data")
+    return tmp_path / "tools/catalog_data"
+
+
+def change(path: Path, update: dict[str, Any]) -> None:
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | update))
+
+
+def test_building_twice_gives_the_same_bytes(repository: Path) -> None:
+    assert build_all(repository) == build_all(repository)
+
+
+def test_a_digest_that_does_not_fit_its_blob_is_refused(data: Path) -> None:
+    table = json.loads((data / "grok-2.files.json").read_bytes())
+    row = next(row for row in table["rows"] if row[4])
+    row[1] += 1
+    (data / "grok-2.files.json").write_text(json.dumps(table))
+    with pytest.raises(CatalogDataError, match="LFS pointer of pytorch_model-00000"):
+        build_listed(data, "grok-2")
+
+
+def test_a_malformed_header_is_refused(data: Path) -> None:
+    change(data / "grok-2.json", {"role": "owner"})
+    with pytest.raises(ManifestError, match="field role is 'owner'"):
+        build_listed(data, "grok-2")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A model directory as the package carries one, and its openness record."""
+    folder = tmp_path / "grokdist/bundled/grok-mini"
+    (folder / "ckpt-0").mkdir(parents=True)
+    (folder / "ckpt-0/tensor00000_000").write_bytes(b"weights")
+    (folder / "config.json").write_text('{"emb_size": 64}')
+    (folder / "LICENSE").write_text("the licence")
+    (tmp_path / "docs/grok-mini").mkdir(parents=True)
+    components = [{"name": "Model card", "availability": "released", "license": "Apache-2.0"}]
+    (tmp_path / "docs/grok-mini/components.json").write_text(json.dumps(components))
+    return folder
+
+
+def test_the_bundled_model(data: Path, bundle: Path, tmp_path: Path) -> None:
+    components = tmp_path / "docs/grok-mini/components.json"
+    manifest = build_bundled(data, bundle, components)
+    assert manifest.name == "grok-mini"
+    assert manifest.role is Role.PUBLISHER
+    assert "one-shot root" in manifest.statement
+    assert manifest.sources[0].kind is SourceKind.LOCAL
+    assert manifest.config == {"emb_size": 64}
+    blobs = {
+        path: blob_id((bundle / path).read_bytes())
+        for path in ("LICENSE", "ckpt-0/tensor00000_000", "config.json")
+    }
+    assert {entry.path: entry.git_blob for entry in manifest.files} == blobs
+    assert manifest.revision == tree_id(blobs)
+    assert manifest.license.text_sha256 == manifest.files[0].sha256
+    assert [component.name for component in manifest.components] == ["Model card"]
+    assert "grok-mini" in build_all(tmp_path)
+    components.write_text(json.dumps({"components": json.loads(components.read_text())}))
+    assert build_bundled(data, bundle, components) == manifest
+
+
+def test_a_bundle_that_is_not_there_is_left_out(data: Path, tmp_path: Path) -> None:
+    assert set(build_all(tmp_path)) == {"grok-1", "grok-2"}
+
+
+def test_a_bundle_without_its_licence_is_refused(data: Path, bundle: Path, tmp_path: Path) -> None:
+    (bundle / "LICENSE").unlink()
+    with pytest.raises(CatalogDataError, match="has no LICENSE"):
+        build_bundled(data, bundle, tmp_path / "docs/grok-mini/components.json")
+
+
+def test_a_link_in_the_bundle_is_refused(data: Path, bundle: Path, tmp_path: Path) -> None:
+    (bundle / "x").symlink_to("config.json")
+    with pytest.raises(CatalogDataError, match="is a link"):
+        build_bundled(data, bundle, tmp_path / "docs/grok-mini/components.json")
