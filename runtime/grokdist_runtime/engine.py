@@ -1,0 +1,308 @@
+"""A model ready to use: load a directory, generate a text as a stream of events, score a text.
+
+Checks what callers ask for; the work is in ``runner`` and ``model``. Whether the files are the
+right ones (digests, signatures, licence) is not looked at here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
+from grokdist_runtime.config import ModelConfig
+from grokdist_runtime.devices import use_compilation_cache
+from grokdist_runtime.errors import PromptError, TokenizerError
+from grokdist_runtime.events import (
+    Completion,
+    EndEvent,
+    Event,
+    StopReason,
+    Timings,
+    TokenEvent,
+)
+from grokdist_runtime.loader import load_weights
+from grokdist_runtime.model import Step
+from grokdist_runtime.runner import Cache, Runner, chunk_size
+from grokdist_runtime.sampling import SamplingParams, SamplingState
+from grokdist_runtime.sharding import default_mesh, make_mesh
+from grokdist_runtime.spec import ModelSpec
+from grokdist_runtime.stop_strings import StopStrings
+from grokdist_runtime.tokenizer import TOKENIZER_FILE, TextStream, Tokenizer
+
+CONFIG_FILE = "config.json"
+"""Name of the configuration in a model directory."""
+
+FIRST_BUCKET = 1024
+"""The cache starts with room for at most so many tokens beyond the prompt, then doubles."""
+
+_MAX_CHARACTERS_PER_TOKEN = 256
+
+FloatArray = np.ndarray[Any, np.dtype[np.float32]]
+IntArray = np.ndarray[Any, np.dtype[np.int32]]
+Tokens = Sequence[int] | np.ndarray[Any, Any]
+
+
+class Engine:
+    """One loaded model.
+
+    Attributes:
+        config: Its sizes; ``compute_dtype`` is the one in effect.
+        tokenizer: ``None`` if the directory holds none.
+        runner: Its compiled programs.
+        load_s: Seconds it took to load.
+    """
+
+    def __init__(self, runner: Runner, tokenizer: Tokenizer | None, *, load_s: float = 0.0) -> None:
+        self.runner = runner
+        self.config = runner.spec.config
+        self.tokenizer = tokenizer
+        self.load_s = load_s
+        if tokenizer is not None and tokenizer.vocab_size > self.config.vocab_size:
+            raise TokenizerError(
+                f"the tokenizer has {tokenizer.vocab_size} pieces; "
+                f"expected at most the model's vocab_size {self.config.vocab_size}"
+            )
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        mesh: str | None = None,
+        dtype: str | None = None,
+        compile_cache: Path | None = None,
+    ) -> Engine:
+        """Loads ``config.json``, ``ckpt-0/`` and, if it is there, ``tokenizer.model``.
+
+        Args:
+            directory: The model directory.
+            mesh: ``"DxM"``; by default one copy over as many devices as divide the model.
+            dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
+            compile_cache: A private directory to keep compiled programs in between processes.
+
+        Raises:
+            ConfigError: The configuration is missing or refused.
+            CheckpointError: A file is missing, or one is there that should not be.
+            UnsafeShardError: A shard is malformed.
+            TokenizerError: The tokenizer is refused.
+            DeviceError: The model does not fit or does not divide over the mesh, or the compile
+                cache is not private.
+        """
+        start = time.perf_counter()
+        config = ModelConfig.from_json(directory / CONFIG_FILE)
+        if dtype is not None:
+            config = dataclasses.replace(config, compute_dtype=dtype)
+        checkpoint = open_checkpoint(directory, config)
+        path = directory / TOKENIZER_FILE
+        tokenizer = Tokenizer.from_file(path) if path.exists() else None
+        if compile_cache is not None:
+            use_compilation_cache(compile_cache)
+        device_mesh = default_mesh(config) if mesh is None else make_mesh(mesh)
+        spec = ModelSpec.create(config, device_mesh)
+        runner = Runner(spec, load_weights(checkpoint, spec))
+        return cls(runner, tokenizer, load_s=time.perf_counter() - start)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, with nothing added.
+
+        Raises:
+            TokenizerError: The model has no tokenizer.
+            PromptError: The text is no valid Unicode, or far longer than the context.
+        """
+        if self.tokenizer is None:
+            raise TokenizerError(
+                f"the model directory has no {TOKENIZER_FILE}; expected token ids, got a text",
+                hint="give token ids with --tokens FILE.npy",
+            )
+        longest = self.config.sequence_len * _MAX_CHARACTERS_PER_TOKEN
+        if len(text) > longest:
+            raise PromptError(
+                f"the text has {len(text)} characters; expected at most {longest} "
+                f"for a context of {self.config.sequence_len} tokens"
+            )
+        return self.tokenizer.encode(text)
+
+    def generate(
+        self,
+        tokens: Tokens,
+        sampling: SamplingParams,
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+    ) -> Iterator[Event]:
+        """Continues a prompt; checks everything before it returns.
+
+        Args:
+            tokens: The prompt, at least one token and fewer than the context.
+            sampling: How to choose tokens.
+            max_tokens: Generate at most so many; ``None`` fills the context.
+            stop: End before the first of these strings; neither it nor what follows is shown.
+            ignore_eos: Go on past the model's end of text.
+
+        Returns:
+            A ``TokenEvent`` for each token as it is made, then one ``EndEvent``. Closing the
+            iterator stops the work.
+
+        Raises:
+            PromptError: The prompt is empty or too long, or a setting is out of bounds.
+            TokenizerError: A token id is outside the vocabulary, or stop strings are given and
+                the model has no tokenizer.
+        """
+        prompt = self._checked(tokens)
+        room = self.config.sequence_len - len(prompt)
+        if room < 1:
+            raise PromptError(
+                f"the prompt has {len(prompt)} tokens; expected fewer than the context of "
+                f"{self.config.sequence_len}, to leave room for an answer"
+            )
+        if max_tokens is not None and (isinstance(max_tokens, bool) or max_tokens < 1):
+            raise PromptError(f"max_tokens is {max_tokens}; expected at least 1")
+        if stop and self.tokenizer is None:
+            raise TokenizerError(f"stop strings need a tokenizer; there is no {TOKENIZER_FILE}")
+        stops = StopStrings(stop)
+        return self._events(prompt, sampling, max_tokens, stops, ignore_eos)
+
+    def score(self, tokens: Tokens) -> FloatArray:
+        """Logits ``[T, vocab]`` float32 after each token.
+
+        Raises:
+            PromptError: There are no tokens, or more than the context.
+            TokenizerError: A token id is outside the vocabulary.
+        """
+        prompt = self._checked(tokens)
+        chunk = chunk_size(len(prompt))
+        cache = self.runner.new_cache(1, -(-len(prompt) // chunk) * chunk)
+        logits = np.empty((len(prompt), self.config.vocab_size), np.float32)
+        for start in range(0, len(prompt), chunk):
+            part, count = _padded(prompt[start : start + chunk], chunk)
+            scored, cache = self.runner.score(cache, part, [count])
+            logits[start : start + count] = np.asarray(scored)[0, :count]
+        return logits
+
+    def _checked(self, tokens: Tokens) -> IntArray:
+        array = np.asarray(tokens)
+        if array.size == 0:
+            raise PromptError("the prompt is empty; expected at least one token")
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise PromptError(
+                f"token ids have shape {array.shape} and dtype {array.dtype}; "
+                "expected one dimension of integers"
+            )
+        if array.size > self.config.sequence_len:
+            raise PromptError(
+                f"the prompt has {array.size} tokens; expected at most the context of "
+                f"{self.config.sequence_len}"
+            )
+        outside = array[(array < 0) | (array >= self.config.vocab_size)]
+        if outside.size:
+            raise TokenizerError(
+                f"token id {int(outside[0])} is outside the vocabulary; "
+                f"expected 0 to {self.config.vocab_size - 1}"
+            )
+        return array.astype(np.int32)
+
+    def _prefill(
+        self, prompt: IntArray, max_tokens: int | None, state: SamplingState
+    ) -> tuple[Step, Cache]:
+        chunk = chunk_size(len(prompt))
+        padded = -(-len(prompt) // chunk) * chunk
+        wanted = len(prompt) + (FIRST_BUCKET if max_tokens is None else max_tokens)
+        wanted = min(wanted, max(FIRST_BUCKET, len(prompt) + 1), self.config.sequence_len)
+        cache = self.runner.new_cache(1, max(padded, wanted))
+        for start in range(0, len(prompt), chunk):
+            part, count = _padded(prompt[start : start + chunk], chunk)
+            step, cache = self.runner.prefill(cache, part, [count], state)
+        return step, cache
+
+    def _events(
+        self,
+        prompt: IntArray,
+        sampling: SamplingParams,
+        max_tokens: int | None,
+        stops: StopStrings,
+        ignore_eos: bool,
+    ) -> Iterator[Event]:
+        started, compiled = time.perf_counter(), self.runner.compile_s
+        stream = None if self.tokenizer is None else self.tokenizer.stream()
+        state = SamplingState.start(sampling)
+        step, cache = self._prefill(prompt, max_tokens, state)
+        token, logprob = int(np.asarray(step.tokens)[0]), float(np.asarray(step.logprobs)[0])
+        first_token_s = time.perf_counter() - started - (self.runner.compile_s - compiled)
+        ids: list[int] = []
+        logprobs: list[float] = []
+        texts: list[str] = []
+        decode_s = 0.0
+        reason: StopReason
+        while True:
+            if token == self.config.eos_token and not ignore_eos:
+                reason = "eos"
+                break
+            ids.append(token)
+            logprobs.append(logprob)
+            texts.append("" if stream is None else stops.push(self._text(stream, token)))
+            yield TokenEvent(token_id=token, text=texts[-1], logprob=logprob)
+            if stops.found:
+                reason = "stop"
+                break
+            if len(ids) == max_tokens:
+                reason = "length"
+                break
+            if len(prompt) + len(ids) >= self.config.sequence_len:
+                reason = "context"
+                break
+            before, compiling = time.perf_counter(), self.runner.compile_s
+            cache = self.runner.with_room(cache, len(prompt) + len(ids))
+            step, cache = self.runner.decode(cache, np.array([token], np.int32), state)
+            token, logprob = int(np.asarray(step.tokens)[0]), float(np.asarray(step.logprobs)[0])
+            decode_s += time.perf_counter() - before - (self.runner.compile_s - compiling)
+        texts.append(stops.flush())
+        timings = Timings(
+            load_s=self.load_s,
+            compile_s=self.runner.compile_s - compiled,
+            first_token_s=first_token_s,
+            prefill_tokens_per_s=len(prompt) / first_token_s,
+            decode_tokens_per_s=(len(ids) - (reason != "eos")) / decode_s if decode_s else None,
+        )
+        completion = Completion(
+            prompt_tokens=len(prompt),
+            token_ids=tuple(ids),
+            logprobs=tuple(logprobs),
+            text=None if stream is None else "".join(texts),
+            stop_reason=reason,
+            timings=timings,
+        )
+        yield EndEvent(text=texts[-1], completion=completion)
+
+    def _text(self, stream: TextStream, token: int) -> str:
+        # A model may have more rows than its tokenizer has pieces; such a token has no text.
+        known = self.tokenizer is not None and token < self.tokenizer.vocab_size
+        return stream.push(token) if known else ""
+
+
+def log_probabilities(logits: FloatArray, tokens: Tokens) -> FloatArray:
+    """``[T - 1]`` float32: of each token after the first, given those before it.
+
+    Args:
+        logits: ``[T, vocab]`` from ``Engine.score``.
+        tokens: The ``[T]`` tokens they are for.
+    """
+    following = np.asarray(tokens)[1:, None]
+    rows = logits[:-1]
+    peak = rows.max(-1, keepdims=True)
+    total = np.log(np.exp(rows - peak).sum(-1)) + peak[:, 0]
+    result: FloatArray = np.take_along_axis(rows, following, -1)[:, 0] - total
+    return result
+
+
+def _padded(tokens: IntArray, chunk: int) -> tuple[IntArray, int]:
+    """``[1, chunk]``, filled up behind, and how many tokens count."""
+    part = np.zeros((1, chunk), np.int32)
+    part[0, : len(tokens)] = tokens
+    return part, len(tokens)
