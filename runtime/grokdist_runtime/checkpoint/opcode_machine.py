@@ -18,16 +18,16 @@ from grokdist_runtime.checkpoint.refusal import Refusal, printable
 from grokdist_runtime.checkpoint.shard_file import StructureReader
 
 MAX_OPCODES = 256
-"""Opcodes in one shard; the release's layout has 106 at most."""
+"""Opcodes in one shard; the release's layout has 131 at most."""
 
 MAX_MEMO = 64
-"""Remembered values in one shard; the release's layout has 44 at most."""
+"""Remembered values in one shard; the release's layout has 40."""
 
 MAX_STACK = 32
-"""Values on the stack at once."""
+"""Values on the stack at once; the release's layout has 17."""
 
 MAX_MARKS = 4
-"""Open marks at once; the release's layout has 2."""
+"""Open marks at once; the release's layout has 3."""
 
 MAX_TUPLE_DEPTH = 3
 """How deep tuples may nest; the release's layout has 2."""
@@ -35,9 +35,10 @@ MAX_TUPLE_DEPTH = 3
 MAX_STRING = 64
 """Bytes in one string; the longest in the release's layout has 22."""
 
-# The pickler puts everything into frames but a payload of this length, and at most three bytes that
-# are left between a full frame and such a payload.
-_UNFRAMED_PAYLOAD = 64 * 1024 + 5  # with its opcode and length
+# The pickler closes a frame that has reached 64 KiB, and puts everything into frames but a payload
+# of this length, and at most three bytes that are left between a full frame and such a payload.
+_FULL_FRAME = 64 * 1024
+_UNFRAMED_PAYLOAD = _FULL_FRAME + 5  # with its opcode and length
 _UNFRAMED_BYTES = 3
 
 # Names for the message alone: these are refused like any other unknown byte.
@@ -100,6 +101,7 @@ class OpcodeMachine:
         self._marks: list[int] = []
         self._memo: list[object] = []
         self._frame_end = 0
+        self._frame_length = 0
         self._unframed = 0
         self._opcodes: dict[bytes, Callable[[], None]] = {
             b"(": self._mark,
@@ -182,6 +184,7 @@ class OpcodeMachine:
         if not 0 < length <= left:
             raise Refusal(f"a frame of {length} bytes", f"1 to the {left} left in the file")
         self._frame_end = self._reader.position + length
+        self._frame_length = length
 
     def _check_frame(self, framed: bool) -> None:
         """Check that the opcode just taken lies where the pickler would have put it."""
@@ -191,7 +194,8 @@ class OpcodeMachine:
             return
         length = self._reader.position - self.opcode_offset
         self._unframed = 0 if length >= _UNFRAMED_PAYLOAD else self._unframed + length
-        if self._unframed > _UNFRAMED_BYTES or self._reader.position == self._reader.size:
+        allowed = _UNFRAMED_BYTES if self._frame_length >= _FULL_FRAME else 0
+        if self._unframed > allowed or self._reader.position == self._reader.size:
             raise Refusal("an opcode outside of any frame", "a frame around it")
 
     def _number(self, layout: str) -> int:
