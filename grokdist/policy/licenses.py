@@ -7,14 +7,13 @@ file names those it lacks and those that only models use.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
 from license_expression import (  # type: ignore[import-untyped]
     AND,
     OR,
-    ExpressionError,
     LicenseSymbol,
     LicenseWithExceptionSymbol,
     Licensing,
@@ -91,28 +90,37 @@ def identify_text(text: bytes) -> str | None:
 
 
 def _parse(expression: str) -> Any:
+    refused = PolicyError(
+        f"licence {expression[:80]!a} cannot be read; expected an SPDX expression like 'Apache-2.0'"
+    )
     try:
         tree = _licensing().parse(expression)
-    except (ExpressionError, ValueError, TypeError, RecursionError) as error:
-        raise PolicyError(
-            f"licence {expression[:80]!a} cannot be read; expected an SPDX expression like "
-            "'Apache-2.0'"
-        ) from error
+    except Exception as error:
+        # Beside its own ExpressionError the library lets out what odd input provokes, such as an
+        # IndexError for "()" and a RecursionError for many parentheses.
+        raise refused from error
     if tree is None or not _well_formed(tree):
-        raise PolicyError(
-            f"licence {expression[:80]!a} cannot be read; expected an SPDX expression like "
-            "'Apache-2.0'"
-        )
+        raise refused
     return tree
 
 
 def _well_formed(tree: Any) -> bool:
     # The library takes "Apache 2.0" for one unknown id; in SPDX an id has no spaces.
-    return all(" " not in str(symbol.key) for symbol in tree.symbols)
+    symbols = _licensing().license_symbols(tree, decompose=True)
+    return all(" " not in str(symbol.key) for symbol in symbols)
 
 
 @cache
 def _licensing() -> Any:
-    known = list(get_spdx_licensing().known_symbols.values())
+    known = [
+        LicenseSymbol(symbol.key, aliases=_plain(symbol.aliases), is_exception=symbol.is_exception)
+        for symbol in get_spdx_licensing().known_symbols.values()
+    ]
     ours = [LicenseSymbol(key, aliases=aliases) for key, aliases in _ALIASES.items()]
     return Licensing(known + ours)
+
+
+def _plain(aliases: Iterable[str]) -> tuple[str, ...]:
+    # The library reads "LicenseRef-Apache-2.0" as Apache-2.0. A LicenseRef is a publisher's own
+    # text under a name of its choice and must never count as the licence it is named after.
+    return tuple(alias for alias in aliases if not alias.lower().startswith("licenseref-"))
