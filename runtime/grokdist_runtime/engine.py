@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
@@ -27,7 +28,6 @@ from grokdist_runtime.events import (
     TokenEvent,
 )
 from grokdist_runtime.loader import load_weights
-from grokdist_runtime.model import Step
 from grokdist_runtime.runner import Cache, Runner, chunk_size
 from grokdist_runtime.sampling import SamplingParams, SamplingState
 from grokdist_runtime.sharding import default_mesh, make_mesh
@@ -210,16 +210,22 @@ class Engine:
 
     def _prefill(
         self, prompt: IntArray, max_tokens: int | None, state: SamplingState
-    ) -> tuple[Step, Cache]:
+    ) -> tuple[int, float, Cache]:
         chunk = chunk_size(len(prompt))
         padded = -(-len(prompt) // chunk) * chunk
         wanted = len(prompt) + (FIRST_BUCKET if max_tokens is None else max_tokens)
         wanted = min(wanted, max(FIRST_BUCKET, len(prompt) + 1), self.config.sequence_len)
-        cache = self.runner.new_cache(1, max(padded, wanted))
+        room = max(padded, wanted)
+        self.runner.prepare(batch=1, chunk=chunk, tokens=room)
+        cache = self.runner.new_cache(1, room)
         for start in range(0, len(prompt), chunk):
             part, count = _padded(prompt[start : start + chunk], chunk)
-            step, cache = self.runner.prefill(cache, part, [count], state)
-        return step, cache
+            logits, cache = self.runner.prefill(cache, part, [count])
+        return *self._sample(logits, cache, state), cache
+
+    def _sample(self, logits: jax.Array, cache: Cache, state: SamplingState) -> tuple[int, float]:
+        tokens, logprobs = self.runner.sample(logits, cache, state)
+        return int(tokens[0]), float(logprobs[0])
 
     def _events(
         self,
@@ -232,8 +238,7 @@ class Engine:
         started, compiled = time.perf_counter(), self.runner.compile_s
         stream = None if self.tokenizer is None else self.tokenizer.stream()
         state = SamplingState.start(sampling)
-        step, cache = self._prefill(prompt, max_tokens, state)
-        token, logprob = int(np.asarray(step.tokens)[0]), float(np.asarray(step.logprobs)[0])
+        token, logprob, cache = self._prefill(prompt, max_tokens, state)
         first_token_s = time.perf_counter() - started - (self.runner.compile_s - compiled)
         ids: list[int] = []
         logprobs: list[float] = []
@@ -259,8 +264,8 @@ class Engine:
                 break
             before, compiling = time.perf_counter(), self.runner.compile_s
             cache = self.runner.with_room(cache, len(prompt) + len(ids))
-            step, cache = self.runner.decode(cache, np.array([token], np.int32), state)
-            token, logprob = int(np.asarray(step.tokens)[0]), float(np.asarray(step.logprobs)[0])
+            logits, cache = self.runner.decode(cache, np.array([token], np.int32))
+            token, logprob = self._sample(logits, cache, state)
             decode_s += time.perf_counter() - before - (self.runner.compile_s - compiling)
         texts.append(stops.flush())
         timings = Timings(

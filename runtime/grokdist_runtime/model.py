@@ -7,8 +7,6 @@ where they are made, in ``layers`` and ``moe``.
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -19,24 +17,7 @@ from grokdist_runtime.kv_cache import KVCache
 from grokdist_runtime.layers import attention, embed, rms_norm, rope_angles, unembed
 from grokdist_runtime.moe import experts
 from grokdist_runtime.params import Weights
-from grokdist_runtime.sampling import SamplingState, sample
 from grokdist_runtime.spec import ModelSpec
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Step:
-    """What a step gives besides the cache.
-
-    Attributes:
-        tokens: ``[B]`` int32, the sampled next tokens.
-        logprobs: ``[B]`` float32, their log-probabilities under the model.
-        logits: ``[B, V]`` float32, what they were sampled from.
-    """
-
-    tokens: jax.Array
-    logprobs: jax.Array
-    logits: jax.Array
 
 
 def score(
@@ -66,24 +47,21 @@ def prefill(
     cache: KVCache[jax.Array],
     tokens: jax.Array,
     counts: jax.Array,
-    sampling: SamplingState,
     spec: ModelSpec,
-) -> tuple[Step, KVCache[jax.Array]]:
-    """Takes in a chunk of a prompt as ``score`` does, and samples what follows its last token."""
+) -> tuple[jax.Array, KVCache[jax.Array]]:
+    """Takes in a chunk as ``score`` does; gives ``[B, V]`` logits after its last token only."""
     logits, cache = _sharded(weights, cache, tokens, counts, spec, last_only=True)
-    sampled, logprobs = sample(logits[:, 0], sampling, cache.lengths)
-    return Step(tokens=sampled, logprobs=logprobs, logits=logits[:, 0]), cache
+    return logits[:, 0], cache
 
 
 def decode_step(
     weights: Weights[jax.Array],
     cache: KVCache[jax.Array],
     tokens: jax.Array,
-    sampling: SamplingState,
     spec: ModelSpec,
-) -> tuple[Step, KVCache[jax.Array]]:
-    """Takes in one token ``[B]`` of each sequence and samples the next."""
-    return prefill(weights, cache, tokens[:, None], jnp.ones_like(tokens), sampling, spec)
+) -> tuple[jax.Array, KVCache[jax.Array]]:
+    """Takes in one token ``[B]`` of each sequence; gives ``[B, V]`` logits for the next."""
+    return prefill(weights, cache, tokens[:, None], jnp.ones_like(tokens), spec)
 
 
 def _sharded(
