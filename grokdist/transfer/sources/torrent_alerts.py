@@ -53,7 +53,7 @@ class AlertPump:
         """Wait until ``ready`` (called under the lock) is true.
 
         Returns:
-            False when ``seconds`` were over or ``stop`` was set first.
+            False when ``seconds`` were over, ``stop`` was set or the pump closed first.
         """
         deadline = time.monotonic() + seconds
         with self.changed:
@@ -61,7 +61,8 @@ class AlertPump:
                 if self._failure is not None:
                     raise RuntimeError("the swarm's alert thread ended") from self._failure
                 left = deadline - time.monotonic()
-                if left <= 0 or (stop is not None and stop.is_set()):
+                stopped = self._ended.is_set() or (stop is not None and stop.is_set())
+                if left <= 0 or stopped:
                     return False
                 self.changed.wait(min(left, 0.2))
         return True

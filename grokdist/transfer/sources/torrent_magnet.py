@@ -42,7 +42,7 @@ class MetadataSearch:
         session: the session.
         pump: its alerts.
         params: the parsed magnet link, peers and trackers included.
-        storage: a folder for libtorrent; nothing is written there.
+        folder: where to work, for libtorrent; nothing is written there.
     """
 
     def __init__(
@@ -50,10 +50,10 @@ class MetadataSearch:
         session: lt.session,
         pump: AlertPump,
         params: lt.add_torrent_params,
-        storage: Path,
+        folder: Path,
     ) -> None:
         flags = lt.torrent_flags
-        params.save_path = str(storage)
+        params.save_path = str(folder)
         params.flags &= ~(flags.paused | flags.auto_managed)
         params.flags |= flags.default_dont_download
         self.tracker_error: str | None = None

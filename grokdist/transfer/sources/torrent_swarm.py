@@ -57,7 +57,7 @@ class Swarm:
         pump: its alerts.
         files: the torrent.
         params: its parameters, peers and trackers included.
-        storage: folder that libtorrent writes to, a file a number.
+        folder: where libtorrent writes to, a file a number.
         wanted: the files that may be asked for.
 
     Raises:
@@ -71,14 +71,13 @@ class Swarm:
         pump: AlertPump,
         files: TorrentFiles,
         params: lt.add_torrent_params,
-        storage: Path,
+        folder: Path,
         wanted: Iterable[TorrentFile],
     ) -> None:
         self.status = SwarmStatus()
         self._session = session
         self._pump = pump
         self._files = files
-        self._storage = storage
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
         self._flushes = 0
@@ -87,7 +86,7 @@ class Swarm:
         self._barrier = threading.Lock()
         self._selection = threading.Lock()
         flags = lt.torrent_flags
-        params.save_path = str(storage)
+        params.save_path = str(folder)
         params.renamed_files = {index: f"{index}" for index in range(files.count)}
         # Which pieces are wanted is said piece by piece: each change of a file's priority would
         # make all its pieces wanted for a moment, and those of its neighbours.
@@ -109,10 +108,6 @@ class Swarm:
         except BaseException:
             self.close()
             raise
-
-    def path_of(self, file: TorrentFile) -> Path:
-        """Where libtorrent writes ``file``."""
-        return self._storage / f"{file.index}"
 
     def pieces_of(self, file: TorrentFile, *, start: int = 0) -> range:
         """Numbers of the pieces that hold ``file`` from byte ``start`` on."""

@@ -1,0 +1,268 @@
+"""Being in a swarm: session, metadata and mapping, joined when the first file is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import libtorrent as lt
+
+from grokdist.catalog.manifest import FileEntry
+from grokdist.errors import SourceError, UnsafePathError
+from grokdist.transfer.part import PartFile
+from grokdist.transfer.sources.torrent_alerts import AlertPump
+from grokdist.transfer.sources.torrent_invitation import Invitation
+from grokdist.transfer.sources.torrent_magnet import MetadataSearch
+from grokdist.transfer.sources.torrent_map import map_entries
+from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles, read_torrent
+from grokdist.transfer.sources.torrent_session import (
+    MAX_METADATA,
+    SwarmSettings,
+    end_session,
+    open_session,
+)
+from grokdist.transfer.sources.torrent_storage import SwarmStorage
+from grokdist.transfer.sources.torrent_swarm import Swarm, SwarmStatus
+from grokdist.transfer.tree import STATE, ModelTree
+
+METADATA = f"{STATE}/torrents"
+"""Folder for metadata that magnet links led to, so that the next run need not ask again."""
+
+MAX_LEFT_OVER = 4 << 30
+"""Bytes that libtorrent's own copies may take before the torrent is joined anew."""
+
+_POLL_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seat:
+    """One file's place in a swarm that was joined."""
+
+    pump: AlertPump
+    storage: SwarmStorage
+    swarm: Swarm
+    file: TorrentFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Joined:
+    pump: AlertPump
+    storage: SwarmStorage
+    swarm: Swarm
+    mapped: Mapping[str, TorrentFile]
+
+
+class Membership:
+    """Joins one torrent's swarm on demand; safe to use from several threads.
+
+    Args:
+        invitation: the torrent.
+        entries: the manifest's files.
+        directory: the model directory.
+        settings: how to take part.
+        roots: BEP 52 roots by path, where they are known.
+        stall_s: seconds to wait for metadata.
+    """
+
+    def __init__(
+        self,
+        invitation: Invitation,
+        *,
+        entries: Sequence[FileEntry],
+        directory: Path,
+        settings: SwarmSettings,
+        roots: Mapping[str, bytes] | None,
+        stall_s: float,
+    ) -> None:
+        self._invitation = invitation
+        self._entries = tuple(entries)
+        self._directory = directory
+        self._settings = settings
+        self._roots = roots
+        self._stall = stall_s
+        self._name = f"torrent:{invitation.infohash[:12]}"
+        self._files = invitation.files
+        self._mapped = self._map(self._files) if self._files is not None else None
+        self._active: set[int] = set()
+        self._lock = threading.Lock()
+        self._joined: _Joined | None = None
+        self._storage: SwarmStorage | None = None
+        self._session: lt.session | None = None
+        self._pump: AlertPump | None = None
+        self._closed = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        """True once the swarm was left for good."""
+        return self._closed.is_set()
+
+    @property
+    def mapped(self) -> Mapping[str, TorrentFile] | None:
+        """The torrent's file for each path that it has; None while its metadata is unknown."""
+        return self._mapped
+
+    @property
+    def status(self) -> SwarmStatus:
+        """How the swarm is doing."""
+        joined = self._joined
+        return joined.swarm.status if joined is not None else SwarmStatus()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that peers reach us on; 0 before the swarm was joined."""
+        session = self._session
+        return session.listen_port() if session is not None else 0
+
+    def take(self, entry: FileEntry, part: PartFile, stop: threading.Event) -> Seat | None:
+        """Join if need be and take the entry's file; to be given back with ``release``.
+
+        Returns:
+            None when ``stop`` was set first.
+
+        Raises:
+            SourceError: no metadata, not in the torrent, or the swarm was left for good.
+            OSError: the disk refused.
+        """
+        while not stop.is_set():
+            if not self._lock.acquire(timeout=_POLL_S):
+                continue
+            try:
+                if self._closed.is_set():
+                    raise SourceError("it was closed", source=self._name)
+                if self._has_room():
+                    if self._joined is None:
+                        self._joined = self._join(stop)
+                    return self._seat(self._joined, entry)
+            finally:
+                self._lock.release()
+            part.arrived(0)
+            stop.wait(_POLL_S)
+        return None
+
+    def release(self, file: TorrentFile) -> None:
+        """Give a file back."""
+        with self._lock:
+            self._active.discard(file.index)
+
+    def close(self) -> None:
+        """Leave the swarm, end the session and remove libtorrent's files."""
+        self._closed.set()
+        with self._lock:
+            joined, self._joined = self._joined, None
+            pump, self._pump = self._pump, None
+            session, self._session = self._session, None
+            if joined is not None:
+                joined.swarm.close()
+            if pump is not None:
+                pump.close()
+            if session is not None:
+                end_session(session)
+            # The session's threads end with its last reference, and then nothing writes.
+            del joined, pump, session
+            if self._storage is not None:
+                with contextlib.suppress(OSError):
+                    self._storage.clear()
+
+    def _seat(self, joined: _Joined | None, entry: FileEntry) -> Seat | None:
+        if joined is None:
+            return None
+        file = joined.mapped.get(entry.path)
+        if file is None:
+            raise SourceError(
+                "the torrent does not have it", source=self._name, path=entry.path, permanent=True
+            )
+        self._active.add(file.index)
+        return Seat(pump=joined.pump, storage=joined.storage, swarm=joined.swarm, file=file)
+
+    def _has_room(self) -> bool:
+        """False while copies that nobody needs take much room and files are still coming.
+
+        Only a torrent that is added anew can forget pieces; that is done between two files.
+        """
+        joined = self._joined
+        if joined is None or joined.storage.left_over(self._active) <= MAX_LEFT_OVER:
+            return True
+        if self._active:
+            return False
+        joined.swarm.close()
+        joined.storage.clear()
+        self._joined = None
+        return True
+
+    def _join(self, stop: threading.Event) -> _Joined | None:
+        if self._storage is None:
+            self._storage = SwarmStorage(self._directory)
+        if self._session is None or self._pump is None:
+            self._session = open_session(self._settings)
+            self._pump = AlertPump(self._session)
+        peers: list[tuple[str, int]] = []
+        if self._files is None:
+            self._files = self._cached()
+        if self._files is None:
+            found = self._search(self._session, self._pump, self._storage.folder, stop)
+            if found is None:
+                return None
+            self._files, peers = found
+        self._mapped = mapped = self._map(self._files)
+        if not mapped:
+            raise SourceError(
+                f"the torrent {self._files.name!r} has none of the files",
+                source=self._name,
+                permanent=True,
+            )
+        swarm = Swarm(
+            self._session,
+            self._pump,
+            self._files,
+            self._invitation.join(self._files, peers),
+            self._storage.folder,
+            wanted=mapped.values(),
+        )
+        return _Joined(pump=self._pump, storage=self._storage, swarm=swarm, mapped=mapped)
+
+    def _search(
+        self, session: lt.session, pump: AlertPump, folder: Path, stop: threading.Event
+    ) -> tuple[TorrentFiles, list[tuple[str, int]]] | None:
+        asking = MetadataSearch(session, pump, self._invitation.search(), folder)
+        with contextlib.closing(asking) as search:
+            data = search.wait(stop, seconds=self._stall)
+            peers = search.peers()
+            told = f"; a tracker says: {search.tracker_error}" if search.tracker_error else ""
+        if data is None:
+            if stop.is_set():
+                return None
+            raise SourceError(
+                f"no peer gave the torrent's metadata in {self._stall:.0f} s{told}",
+                source=self._name,
+            )
+        try:
+            files = read_torrent(data)
+        except UnsafePathError as error:
+            # Its author's doing; other sources are none the worse for it.
+            raise SourceError(str(error), source=self._name, permanent=True) from error
+        with ModelTree.create(self._directory) as tree:
+            tree.write_small(self._metadata_name, data)
+        return files, peers
+
+    def _cached(self) -> TorrentFiles | None:
+        """Metadata that an earlier run was given, if its infohash is still the link's."""
+        with ModelTree.create(self._directory) as tree:
+            data = tree.read_small(self._metadata_name, MAX_METADATA)
+            if data is None:
+                return None
+            with contextlib.suppress(SourceError, UnsafePathError):
+                files = read_torrent(data)
+                if self._invitation.accepts(files):
+                    return files
+            tree.remove(self._metadata_name)
+        return None
+
+    @property
+    def _metadata_name(self) -> str:
+        return f"{METADATA}/{self._invitation.infohash}.torrent"
+
+    def _map(self, files: TorrentFiles) -> Mapping[str, TorrentFile]:
+        return map_entries(files.files, self._entries, roots=self._roots)
