@@ -74,6 +74,7 @@ class Engine:
         cls,
         directory: Path,
         *,
+        config: ModelConfig | None = None,
         mesh: str | None = None,
         dtype: str | None = None,
         compile_cache: Path | None = None,
@@ -82,6 +83,7 @@ class Engine:
 
         Args:
             directory: The model directory.
+            config: The architecture, for a directory without ``config.json``; it wins over one.
             mesh: ``"DxM"``; by default one copy over as many devices as divide the model.
             dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
             compile_cache: A private directory to keep compiled programs in between processes.
@@ -95,7 +97,8 @@ class Engine:
                 cache is not private.
         """
         start = time.perf_counter()
-        config = ModelConfig.from_json(directory / CONFIG_FILE)
+        if config is None:
+            config = ModelConfig.from_json(directory / CONFIG_FILE)
         if dtype is not None:
             config = dataclasses.replace(config, compute_dtype=dtype)
         checkpoint = open_checkpoint(directory, config)
