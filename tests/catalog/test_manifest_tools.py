@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import json
 import re
 import shutil
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tuf.ngclient import Updater
 
 from grokdist.catalog.git_objects import blob_id, tree_id
 from grokdist.catalog.manifest import Role, SourceKind
@@ -116,6 +120,38 @@ def test_a_malformed_manifest_is_not_signed(checkout: Path) -> None:
     (checkout / "manifests/models/grok-2.json").write_bytes(b"{}")
     with pytest.raises(ManifestError):
         sign_repository(checkout, now=NOW)
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_another_tuf_client_can_follow_the_folder(checkout: Path, tmp_path: Path) -> None:
+    """python-tuf's own updater, over HTTP: the folder is a TUF repository as it stands."""
+    sign_repository(checkout, now=datetime.now(UTC))
+    manifests = checkout / "manifests"
+    handler = functools.partial(_Quiet, directory=str(manifests))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/"
+            (tmp_path / "state").mkdir()
+            updater = Updater(
+                str(tmp_path / "state"),
+                metadata_base_url=url,
+                target_base_url=url,
+                bootstrap=(manifests / "1.root.json").read_bytes(),
+            )
+            info = updater.get_targetinfo("models/grok-2.json")
+            assert info is not None
+            updater.download_target(info, str(tmp_path / "grok-2.json"))
+        finally:
+            server.shutdown()
+            thread.join()
+    expected = (manifests / "models/grok-2.json").read_bytes()
+    assert (tmp_path / "grok-2.json").read_bytes() == expected
 
 
 # Building
