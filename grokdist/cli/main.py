@@ -81,8 +81,13 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    _show_version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    version: bool = typer.Option(
+        False,
+        "--version",
+        callback=_version,
+        is_eager=True,
+        show_envvar=False,
+        help="Print the version.",
     ),
 ) -> None:
     pass

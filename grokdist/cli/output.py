@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any, TextIO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,10 @@ class Output:
         if not self.quiet:
             _write(sys.stderr, text + "\n")
 
+    def asked(self, text: str) -> None:
+        """Say on stderr what the user asked for by a flag, also when quiet."""
+        _write(sys.stderr, text + "\n")
+
     def detail(self, text: str) -> None:
         """Say something on stderr only when verbose."""
         if self.verbose and not self.quiet:
@@ -65,14 +69,14 @@ class Output:
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _styled(text: str, colour: str, stream: IO[str]) -> str:
+def _styled(text: str, colour: str, stream: TextIO) -> str:
     """Colour a word on a terminal, honouring ``NO_COLOR``."""
     if os.environ.get("NO_COLOR") or not stream.isatty():
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
 
 
-def _write(stream: IO[str], text: str) -> None:
+def _write(stream: TextIO, text: str) -> None:
     """Write and flush; text the terminal's encoding lacks is shown escaped, never an error."""
     try:
         stream.write(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from grokdist.catalog.manifest import AnchorKind, Manifest, SourceKind
@@ -13,6 +14,9 @@ from grokdist.errors import NoSourceError, UsageError
 from grokdist.transfer.plan import FetchRequest
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.lazy import LazySource
+
+if TYPE_CHECKING:
+    from grokdist.transfer.sources.torrent_session import SwarmSettings
 
 _FORMS = "hub, torrent, https, local, hub:ORG/NAME[@REVISION], https:URL or local:FOLDER"
 _KINDS = frozenset(kind.value for kind in SourceKind)
@@ -105,7 +109,7 @@ def _parse_source(value: str) -> ManifestSource:
 def _build(source: ManifestSource, request: FetchRequest) -> Source:
     match source.kind:
         case SourceKind.HUB:
-            return _hub(source)
+            return _hub(source, request)
         case SourceKind.HTTPS:
             return _https(source)
         case SourceKind.LOCAL:
@@ -114,15 +118,17 @@ def _build(source: ManifestSource, request: FetchRequest) -> Source:
             return _torrent(source, request)
 
 
-def _hub(source: ManifestSource) -> Source:
+def _hub(source: ManifestSource, request: FetchRequest) -> Source:
     def build() -> Source:
         from grokdist.transfer.sources.hub import HubSource
 
         return HubSource(source.location, revision=source.revision, slots=_HTTP_SLOTS)
 
     name = f"hub:{source.location}"
-    # Without patterns: a mirror of the repository may have files that the original lacks.
-    return LazySource(name, SourceKind.HUB, slots=_HTTP_SLOTS, files=(), build=build)
+    # Where the Hub is the only place allowed it is asked for every file: a mirror of the
+    # repository may have those that the original lacks.
+    files = () if request.kinds == {SourceKind.HUB} else source.files
+    return LazySource(name, SourceKind.HUB, slots=_HTTP_SLOTS, files=files, build=build)
 
 
 def _https(source: ManifestSource) -> Source:
@@ -145,20 +151,14 @@ def _torrent(source: ManifestSource, request: FetchRequest) -> Source:
 
     def build() -> Source:
         from grokdist.transfer.sources.torrent import TorrentSource
-        from grokdist.transfer.sources.torrent_session import SwarmSettings
 
-        settings = request.swarm or (
-            SwarmSettings.on_loopback(max_rate=request.max_rate)
-            if _stays_here(request)
-            else SwarmSettings(max_rate=request.max_rate)
-        )
         # A torrent that the user chose need not be the publisher's: the digests decide.
         anchors = [] if request.torrent else _infohashes(manifest)
         return TorrentSource(
             source.location,
             entries=manifest.files,
             directory=request.directory,
-            settings=settings,
+            settings=swarm_settings(request),
             peers=request.peers,
             trackers=(*source.trackers, *request.trackers),
             anchor=anchors[0] if anchors else None,
@@ -172,6 +172,17 @@ def _torrent(source: ManifestSource, request: FetchRequest) -> Source:
         files=source.files,
         build=build,
     )
+
+
+def swarm_settings(request: FetchRequest) -> SwarmSettings:
+    """How a request takes part in a swarm; it stays on this machine if all it names is here."""
+    from grokdist.transfer.sources.torrent_session import SwarmSettings
+
+    if request.swarm is not None:
+        return request.swarm
+    if _stays_here(request):
+        return SwarmSettings.on_loopback(max_rate=request.max_rate)
+    return SwarmSettings(max_rate=request.max_rate)
 
 
 def _swarm_name(location: str) -> str:

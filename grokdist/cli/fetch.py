@@ -1,0 +1,279 @@
+"""``grokdist fetch``: plan, fetch, verify, record."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grokdist.cli import options
+from grokdist.cli.format import bytes_text, count_text, duration_text, parse_rate
+from grokdist.cli.output import Output
+from grokdist.errors import PolicyError, UsageError
+
+if TYPE_CHECKING:
+    from grokdist.catalog.manifest import Manifest, TrustedManifest
+    from grokdist.transfer.engine import FetchResult
+    from grokdist.transfer.plan import FetchRequest, Plan
+
+_ASK_ABOVE = 10_000_000_000
+
+
+def fetch(
+    model: Annotated[str, typer.Argument(help="Name of a model in the catalog.")],
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="hub, torrent, https or local: use only these; or one more source as"
+            " hub:ORG/NAME[@REVISION], https://URL/ or local:FOLDER."
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Where the files go; default: the store.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only the files whose path matches this pattern.")
+    ] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="A torrent peer, HOST:PORT.")] = None,
+    tracker: Annotated[list[str] | None, typer.Option(help="Another tracker's URL.")] = None,
+    torrent: Annotated[
+        str | None, typer.Option(help="A .torrent file or magnet link to use.")
+    ] = None,
+    max_rate: Annotated[
+        str | None, typer.Option(help="Bytes a second over all sources: 500k, 10M.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; do nothing.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Hash what is here again and fetch what is bad.")
+    ] = False,
+    seed_ratio: Annotated[
+        float, typer.Option(min=0, help="Share what came by torrent until this ratio.")
+    ] = 0.0,
+    accept_license: Annotated[
+        str | None, typer.Option(help="Accept a licence: ID or ID@sha256:HEX.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="Fetch by this manifest file; its signer is you.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large fetch.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Fetch a model from every source at once, verify it and write a receipt."""
+    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.cli.progress import progress_for
+    from grokdist.policy.notice import notice
+    from grokdist.transfer.engine import fetch as run_plan
+    from grokdist.transfer.plan import make_plan
+    from grokdist.transfer.sources.resolve import build_sources
+    from grokdist.transfer.store import Store
+
+    out = Output(json=json, quiet=quiet, verbose=verbose)
+    trusted = trusted_manifest(model, manifest, out)
+    wanted = trusted.manifest
+    if not dry_run:
+        out.note(notice(wanted))
+    request = make_request(
+        trusted,
+        directory=directory,
+        source=tuple(source or ()),
+        include=tuple(include or ()),
+        peers=tuple(_peer(each) for each in peer or ()),
+        trackers=tuple(tracker or ()),
+        torrent=torrent,
+        max_rate=parse_rate(max_rate) if max_rate else None,
+        repair=repair,
+        accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
+    )
+    plan = make_plan(request, build_sources(request))
+    if dry_run:
+        plan.close()
+        out.result(plan_document(plan), plan_text(plan))
+        return
+    plan.require_space()
+    if not yes and plan.fetch_bytes > _ASK_ABOVE and sys.stdin.isatty():
+        typer.confirm(f"Fetch {bytes_text(plan.fetch_bytes)}?", err=True, abort=True)
+    store = Store()
+    store.prepare()
+    progress = progress_for(out)
+    try:
+        result = run_plan(plan, progress)
+    finally:
+        progress.end()
+    store.note_elsewhere(result.directory, wanted.name, wanted.revision)
+    out.result(result_document(trusted, result), _result_text(trusted, result))
+    if seed_ratio:
+        _seed(request, seed_ratio, out)
+
+
+def make_request(trusted: TrustedManifest, **fields: Any) -> FetchRequest:
+    """A request with the defaults of the command: the store's directory, the openness line."""
+    from grokdist.cli.show import openness_line
+    from grokdist.policy.mof import evaluate
+    from grokdist.transfer.plan import FetchRequest
+    from grokdist.transfer.sources.resolve import parse_sources
+    from grokdist.transfer.store import Store
+
+    manifest = trusted.manifest
+    kinds, extra = parse_sources(fields.pop("source", ()))
+    directory = fields.pop("directory", None)
+    return FetchRequest(
+        trusted=trusted,
+        directory=directory or Store().directory(manifest.name, manifest.revision),
+        kinds=kinds,
+        extra_sources=extra,
+        openness=f"{manifest.summary}; {openness_line(evaluate(manifest))}",
+        **fields,
+    )
+
+
+def plan_document(plan: Plan) -> dict[str, Any]:
+    """The plan as ``--dry-run --json`` prints it."""
+    manifest = plan.request.trusted.manifest
+    return {
+        "model": manifest.name,
+        "revision": manifest.revision,
+        "dir": str(plan.request.directory),
+        "files": len(plan.files),
+        "bytes": plan.size,
+        "fetch_bytes": plan.fetch_bytes,
+        "check_bytes": plan.check_bytes,
+        "disk_needed": plan.disk_needed,
+        "disk_free": plan.disk_free,
+        "fits": plan.fits,
+        "license": manifest.license.expression,
+        "openness": plan.request.openness,
+        "sources": [
+            {"name": s.name, "kind": str(s.kind), "files": s.files, "bytes": s.size}
+            for s in plan.sources
+        ],
+        "sourceless": list(plan.sourceless),
+        "plan": [
+            {
+                "path": file.entry.path,
+                "size": file.entry.size,
+                "state": str(file.state),
+                "have": file.have,
+                "sources": list(file.sources),
+            }
+            for file in plan.files
+        ],
+        "dry_run": True,
+    }
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan for people: what, how much, from where, and whether the disk has room."""
+    from grokdist.policy.acceptance import describe, required_acceptance
+    from grokdist.policy.notice import notice
+
+    manifest = plan.request.trusted.manifest
+    states: dict[str, int] = {}
+    for file in plan.files:
+        states[str(file.state)] = states.get(str(file.state), 0) + 1
+    room = "fits" if plan.fits else f"{bytes_text(plan.disk_needed - plan.disk_free)} short"
+    rows = [
+        ("model", f"{manifest.title} at {manifest.revision}"),
+        ("files", f"{count_text(len(plan.files), 'file')}, {bytes_text(plan.size)}"),
+        ("here", ", ".join(f"{count} {state}" for state, count in states.items())),
+        ("to fetch", f"{bytes_text(plan.fetch_bytes)} ({plan.fetch_bytes:,} bytes)"),
+        ("into", str(plan.request.directory)),
+        (
+            "disk",
+            f"{bytes_text(plan.disk_needed)} needed, {bytes_text(plan.disk_free)} free: {room}",
+        ),
+    ]
+    rows += [
+        ("source", f"{s.name}: up to {count_text(s.files, 'file')}, {bytes_text(s.size)}")
+        for s in plan.sources
+    ]
+    if plan.sourceless:
+        rows.append(("no source", f"{count_text(len(plan.sourceless), 'file')}"))
+    rows.append(("licence", describe(manifest.license)))
+    if (required := required_acceptance(manifest)) is not None:
+        rows.append(("", f"asks for your acceptance: --accept-license '{required}'"))
+    rows.append(("openness", plan.request.openness or "not rated"))
+    body = "\n".join(f"{label:<10} {value}" for label, value in rows)
+    return f"{notice(manifest)}\n\n{body}"
+
+
+def result_document(trusted: TrustedManifest, result: FetchResult) -> dict[str, Any]:
+    """What a fetch did, as ``--json`` prints it."""
+    return {
+        "model": trusted.manifest.name,
+        "revision": trusted.manifest.revision,
+        "dir": str(result.directory),
+        "files": result.files,
+        "bytes": result.size,
+        "fetched_bytes": result.fetched_bytes,
+        "seconds": round(result.seconds, 3),
+        "sources": dict(result.sources),
+        "verified": True,
+    }
+
+
+def _result_text(trusted: TrustedManifest, result: FetchResult) -> str:
+    came = ", ".join(f"{name} {bytes_text(count)}" for name, count in result.sources.items())
+    fetched = f"fetched {bytes_text(result.fetched_bytes)} in {duration_text(result.seconds)}"
+    return (
+        f"{trusted.manifest.name} verified: {count_text(result.files, 'file')},"
+        f" {bytes_text(result.size)} in {result.directory}\n"
+        f"{fetched}{f' ({came})' if came else ''}; receipt written"
+    )
+
+
+def _accepted(manifest: Manifest, given: str | None, out: Output) -> str | None:
+    """The acceptance to record; asks on a terminal where one is needed and none was given.
+
+    Raises:
+        PolicyError: the licence asks for acceptance and there is none.
+    """
+    from grokdist.cli.license import accepted, remember
+    from grokdist.policy.acceptance import check_acceptance, describe, required_acceptance
+
+    if given is not None:
+        record = check_acceptance(manifest, given)
+    else:
+        required = required_acceptance(manifest)
+        record = accepted(manifest) if required is not None else None
+        if required is not None and record is None:
+            if sys.stdin.isatty() and not out.json:
+                out.note(f"{manifest.title} is under {describe(manifest.license)}.")
+                if manifest.license.evidence:
+                    out.note(f"Its text: {manifest.license.evidence}")
+                if not typer.confirm("Do you accept this licence?", err=True):
+                    raise PolicyError(f"the licence of {manifest.name} was not accepted")
+                record = str(required)
+            else:
+                check_acceptance(manifest, None)
+    if record is not None:
+        remember(record)
+    return record
+
+
+def _peer(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"--peer {text!r} is not a peer; expected HOST:PORT, as 192.0.2.1:6881")
+    return host, int(port)
+
+
+def _seed(request: FetchRequest, ratio: float, out: Output) -> None:
+    """Give back what was taken, until ``ratio`` or an interrupt."""
+    import threading
+
+    from grokdist.transfer.sharing import share
+    from grokdist.transfer.sources.resolve import swarm_settings
+
+    out.note(f"sharing until ratio {ratio:g}; interrupt to stop")
+    stop = threading.Event()
+    try:
+        status = share(request, ratio=ratio, settings=swarm_settings(request), stop=stop)
+    except KeyboardInterrupt:
+        out.note("sharing stopped; the files stay")
+        return
+    out.note(f"shared {bytes_text(status.uploaded)} (ratio {status.ratio:.2f})")

@@ -1,0 +1,129 @@
+"""From what a person types (a name, a directory, a manifest file) to a manifest and its trust."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grokdist.catalog.manifest import SignedBy, TrustedManifest
+from grokdist.cli.output import Output
+from grokdist.errors import NotFetchedError, TrustError, UnknownModelError, UsageError
+
+if TYPE_CHECKING:
+    from grokdist.transfer.store import StoredModel
+
+
+def trusted_manifest(model: str, manifest_file: Path | None, out: Output) -> TrustedManifest:
+    """The manifest of a model, verified against the embedded registry unless given as a file.
+
+    Raises:
+        UnknownModelError: no such model; a manifest file that cannot be parsed.
+        TrustError: the registry's signatures do not hold.
+        UsageError: the manifest file is that of another model.
+    """
+    from grokdist.catalog.registry import Registry, manifest_from_file
+
+    if manifest_file is None:
+        trusted = Registry.embedded().load(model)
+    else:
+        trusted = manifest_from_file(manifest_file)
+        if trusted.manifest.name != model:
+            raise UsageError(
+                f"{manifest_file} is the manifest of {trusted.manifest.name!r};"
+                f" expected that of {model!r}"
+            )
+    say_trust(trusted, out)
+    return trusted
+
+
+def stored_model(target: str) -> StoredModel:
+    """The model directory that a name or path means.
+
+    Raises:
+        UnknownModelError: the name is neither here nor in the catalog.
+        NotFetchedError: the model is known, but not here.
+    """
+    from grokdist.catalog.registry import Registry
+    from grokdist.transfer.store import Store
+
+    try:
+        return Store().find(target)
+    except NotFetchedError:
+        if not Path(target).exists() and "/" not in target:
+            Registry.embedded().load(target.partition("@")[0])
+        raise
+
+
+def manifest_of(stored: StoredModel, manifest_file: Path | None, out: Output) -> TrustedManifest:
+    """The manifest that a model directory must equal.
+
+    That of the catalog, for the model its receipt names; the receipt itself is not trusted. A
+    model fetched by a manifest file is held against the copy of that file, unsigned as it was.
+
+    Raises:
+        TrustError: the registry's signatures do not hold, or a stored manifest was changed.
+        UnknownModelError: nothing says what the directory should hold.
+    """
+    from grokdist.catalog.parsing import parse_manifest
+    from grokdist.catalog.registry import Registry, manifest_from_file
+
+    receipt = stored.receipt
+    if manifest_file is not None:
+        trusted = manifest_from_file(manifest_file)
+    elif stored.damage is not None:
+        raise TrustError(
+            f"the receipt of {stored.directory} cannot be read: {stored.damage}",
+            hint="fetch the model into this directory again: files that are right stay",
+        )
+    elif receipt is None:
+        raise UnknownModelError(
+            f"nothing says what {stored.directory} should hold; expected the receipt of a fetch",
+            hint=f"grokdist verify {stored.directory} --manifest FILE",
+        )
+    elif receipt.signed_by.registry != "unsigned":
+        trusted = Registry.embedded().load(receipt.model)
+        if trusted.sha256 != receipt.manifest_sha256:
+            out.note(
+                f"the catalog's manifest of {receipt.model} is not the one this was fetched by;"
+                " the current one counts"
+            )
+    else:
+        raw = stored.manifest_bytes() or b""
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest != receipt.manifest_sha256:
+            raise TrustError(
+                f"the manifest kept in {stored.directory} was changed;"
+                f" expected sha256 {receipt.manifest_sha256}, got {digest}"
+            )
+        trusted = TrustedManifest(
+            manifest=parse_manifest(raw),
+            raw=raw,
+            sha256=digest,
+            signed_by=SignedBy(registry="unsigned"),
+        )
+    say_trust(trusted, out)
+    return trusted
+
+
+def say_trust(trusted: TrustedManifest, out: Output) -> None:
+    """Warn about what the signature of a manifest does not give."""
+    signed_by = trusted.signed_by
+    if not signed_by.signed:
+        out.warning(f"the manifest of {trusted.manifest.name} is not signed: you vouch for it")
+    elif signed_by.expired:
+        out.warning(
+            f"the signed catalog expired at {signed_by.expires}; its signatures hold, but newer"
+            " manifests may exist"
+        )
+
+
+def signature_text(trusted: TrustedManifest) -> str:
+    """Who vouches for a manifest, in a phrase."""
+    signed_by = trusted.signed_by
+    if signed_by.root_sha256 is None:
+        return "nobody (manifest given as a file)"
+    return (
+        f"{signed_by.registry} registry: {len(signed_by.keyids)} signatures,"
+        f" {signed_by.threshold} required; root {signed_by.root_sha256[:16]}"
+    )

@@ -1,0 +1,256 @@
+"""``grokdist run``: stream a completion from a verified model."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grokdist.cli import options
+from grokdist.cli.output import Output
+from grokdist.errors import UsageError
+from grokdist.settings import home
+
+if TYPE_CHECKING:
+    from grokdist.cli.verified import VerifiedModel
+    from grokdist_runtime.engine import Engine
+    from grokdist_runtime.events import Completion
+    from grokdist_runtime.sampling import SamplingParams
+
+_MAX_PROMPT_BYTES = 16 << 20
+_SEEDS = 1 << 32
+
+
+def run(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(help="Text to continue; none: read stdin, or ask on a terminal."),
+    ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="Token ids to continue, a NumPy file, instead of a text.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name or directory; default: the largest verified model that fits."),
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(help="Generate at most so many tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Keep the K most likely tokens; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Keep tokens up to this probability.")] = 0.95,
+    min_p: Annotated[
+        float, typer.Option(help="Drop tokens less likely than this share of the best.")
+    ] = 0.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same text; default: a new one.")
+    ] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text.")] = None,
+    ignore_eos: Annotated[
+        bool, typer.Option("--ignore-eos", help="Go on past the end of text.")
+    ] = False,
+    mesh: Annotated[
+        str | None, typer.Option(help="Devices as DxM: data by model, as in 1x8.")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
+    ] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
+    unsafe_unverified: Annotated[
+        bool,
+        typer.Option("--unsafe-unverified", help="Load a directory that nothing vouches for."),
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Stream a completion from a verified model."""
+    from grokdist.cli.memory import host_memory
+    from grokdist.cli.verified import open_verified
+    from grokdist.policy.notice import notice
+
+    out = Output(json=json, quiet=quiet, verbose=verbose)
+    if prompt is not None and tokens is not None:
+        raise UsageError("a prompt and --tokens were given; expected one of them")
+    ask = prompt is None and tokens is None and sys.stdin.isatty()
+    if ask and json:
+        raise UsageError("--json needs a prompt; expected an argument, --tokens or stdin")
+    if prompt is None and tokens is None and not ask:
+        prompt = _read_stdin()
+    if prompt is not None and not prompt:
+        raise UsageError("the prompt is empty; expected some text")
+
+    opened = open_verified(
+        model, memory=host_memory(), unsafe_unverified=unsafe_unverified, out=out
+    )
+    if opened.manifest is not None:
+        out.note(f"{opened.name}: {notice(opened.manifest)}")
+    engine = load_engine(opened, mesh=mesh, dtype=dtype)
+
+    from grokdist_runtime.sampling import SamplingParams
+
+    sampling = SamplingParams(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=secrets.randbelow(_SEEDS) if seed is None else seed,
+    )
+    writer = _Writer(engine, sampling, max_tokens, tuple(stop or ()), ignore_eos, out)
+    if ask:
+        _ask(writer, stats, out)
+        return
+    ids = read_tokens(tokens) if tokens is not None else engine.encode(prompt or "")
+    completion = writer.write(ids)
+    out.result(_document(opened, completion, sampling), "")
+    if stats:
+        out.asked(stats_line(completion))
+
+
+def load_engine(opened: VerifiedModel, *, mesh: str | None, dtype: str | None) -> Engine:
+    """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for."""
+    from grokdist_runtime.config import ModelConfig
+    from grokdist_runtime.devices import simulate_for_mesh
+
+    simulate_for_mesh(mesh)
+
+    from grokdist_runtime.engine import CONFIG_FILE, Engine
+
+    config = None
+    if opened.config is not None and not (opened.directory / CONFIG_FILE).exists():
+        config = ModelConfig.from_mapping(opened.config)
+    return Engine.load(
+        opened.directory,
+        config=config,
+        mesh=mesh,
+        dtype=dtype,
+        compile_cache=home() / "cache" / "jax",
+    )
+
+
+def read_tokens(path: Path) -> Any:
+    """Token ids ``[T]`` from a NumPy file of shape ``[T]`` or ``[1, T]``.
+
+    Raises:
+        UsageError: it is not a NumPy file of integers in one of these shapes.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"--tokens {path} cannot be read as a NumPy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"--tokens {path} is an archive; expected one array (.npy)")
+    if array.ndim == 2 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UsageError(
+            f"--tokens {path} has shape {array.shape} and dtype {array.dtype};"
+            " expected integers of shape [T] or [1, T]"
+        )
+    return array
+
+
+class _Writer:
+    """Generates one completion after another and streams their text."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: SamplingParams,
+        max_tokens: int,
+        stop: tuple[str, ...],
+        ignore_eos: bool,
+        out: Output,
+    ) -> None:
+        self.engine = engine
+        self._sampling = sampling
+        self._max_tokens = max_tokens
+        self._stop = stop
+        self._ignore_eos = ignore_eos
+        self._out = out
+
+    def write(self, ids: Any) -> Completion:
+        """Continue a prompt; returns once the text has ended."""
+        from grokdist_runtime.events import EndEvent
+
+        events = self.engine.generate(
+            ids,
+            self._sampling,
+            max_tokens=self._max_tokens,
+            stop=self._stop,
+            ignore_eos=self._ignore_eos,
+        )
+        spoken = self.engine.tokenizer is not None
+        for event in events:
+            if isinstance(event, EndEvent):
+                self._out.stream((event.text if spoken else "") + "\n")
+                return event.completion
+            self._out.stream(event.text if spoken else f"{event.token_id} ")
+        raise AssertionError  # generate always ends with an EndEvent
+
+
+def _ask(writer: _Writer, stats: bool, out: Output) -> None:
+    """A prompt loop: each line is continued; an interrupt ends the answer, not the session."""
+    import contextlib
+
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # gives input() history and editing
+
+    out.note("Type the start of a text; an empty line or Ctrl-D ends.")
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            return
+        if not line:
+            return
+        try:
+            completion = writer.write(writer.engine.encode(line))
+        except KeyboardInterrupt:
+            out.stream("\n")
+            continue
+        if stats:
+            out.asked(stats_line(completion))
+
+
+def _read_stdin() -> str:
+    data = sys.stdin.buffer.read(_MAX_PROMPT_BYTES + 1)
+    if len(data) > _MAX_PROMPT_BYTES:
+        raise UsageError(f"stdin holds more than {_MAX_PROMPT_BYTES} bytes of prompt")
+    try:
+        return data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the prompt on stdin is not UTF-8: {error}") from error
+
+
+def _document(
+    opened: VerifiedModel, completion: Completion, sampling: SamplingParams
+) -> dict[str, Any]:
+    import dataclasses
+
+    return {
+        "model": opened.name,
+        "prompt_tokens": completion.prompt_tokens,
+        "tokens": len(completion.token_ids),
+        "token_ids": list(completion.token_ids),
+        "text": completion.text,
+        "stop_reason": completion.stop_reason,
+        "seed": sampling.seed,
+        "verified": opened.manifest is not None,
+        "license": opened.manifest.license.expression if opened.manifest else None,
+        "timings": dataclasses.asdict(completion.timings),
+    }
+
+
+def stats_line(completion: Completion) -> str:
+    """Speed in one line."""
+    t = completion.timings
+    decode = f"{t.decode_tokens_per_s:.1f}" if t.decode_tokens_per_s else "-"
+    return (
+        f"load {t.load_s:.2f} s, compile {t.compile_s:.2f} s, first token {t.first_token_s:.3f} s,"
+        f" prefill {t.prefill_tokens_per_s:.1f} tokens/s, decode {decode} tokens/s,"
+        f" {len(completion.token_ids)} tokens ({completion.stop_reason})"
+    )

@@ -1,0 +1,133 @@
+"""``grokdist show``: what a model is, who vouches for it, its licence and how open it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from grokdist.cli import options
+from grokdist.cli.format import bytes_text, count_text
+from grokdist.cli.output import Output
+
+if TYPE_CHECKING:
+    from grokdist.catalog.manifest import Source, TrustedManifest
+    from grokdist.policy.mof import MofResult
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="Name of a model in the catalog.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="Read this manifest file instead of the catalog.")
+    ] = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Show what a model is, who vouches for it, its licence and how open it is."""
+    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.policy.mof import evaluate
+
+    out = Output(json=json, quiet=quiet, verbose=verbose)
+    trusted = trusted_manifest(model, manifest, out)
+    result = evaluate(trusted.manifest)
+    out.result(document(trusted, result), text(trusted, result))
+
+
+def document(trusted: TrustedManifest, result: MofResult) -> dict[str, Any]:
+    """What ``--json`` prints."""
+    m = trusted.manifest
+    return {
+        "name": m.name,
+        "title": m.title,
+        "publisher": m.publisher,
+        "revision": m.revision,
+        "released": m.released,
+        "role": str(m.role),
+        "statement": m.statement,
+        "format": m.format,
+        "summary": m.summary,
+        "files": len(m.files),
+        "bytes": m.size,
+        "license": {
+            "expression": m.license.expression,
+            "name": m.license.name,
+            "scope": m.license.scope,
+            "covers": list(m.license.covers),
+            "excludes": list(m.license.excludes),
+            "text_sha256": m.license.text_sha256,
+            "evidence": m.license.evidence,
+        },
+        "openness": {
+            "class": result.class_label,
+            "percentages": {str(number): value for number, value in result.percentages.items()},
+        },
+        "sources": [
+            {"kind": str(s.kind), "location": s.location, "revision": s.revision, "note": s.note}
+            for s in m.sources
+        ],
+        "anchors": [
+            {"kind": str(a.kind), "value": a.value, "repository": a.repository} for a in m.anchors
+        ],
+        "config": dict(m.config) if m.config is not None else None,
+        "manifest_sha256": trusted.sha256,
+        "signed_by": {
+            "registry": trusted.signed_by.registry,
+            "root_sha256": trusted.signed_by.root_sha256,
+            "keyids": list(trusted.signed_by.keyids),
+            "threshold": trusted.signed_by.threshold,
+            "expires": trusted.signed_by.expires,
+            "expired": trusted.signed_by.expired,
+        },
+    }
+
+
+def text(trusted: TrustedManifest, result: MofResult) -> str:
+    """What a person reads: the one-line notice first, then the facts behind it."""
+    from grokdist.cli.lookup import signature_text
+    from grokdist.policy.notice import notice
+
+    m = trusted.manifest
+    rows = [
+        ("model", f"{m.title} ({m.name}), {m.publisher}, {m.released or 'date unknown'}"),
+        ("revision", m.revision),
+        ("size", f"{bytes_text(m.size)} in {count_text(len(m.files), 'file')}, {m.format}"),
+        ("licence", f"{m.license.expression} ({m.license.name})"),
+        ("", _scope(trusted)),
+        ("openness", openness_line(result)),
+        ("role", f"{m.role}: {m.statement}"),
+        ("signed by", signature_text(trusted)),
+    ]
+    rows += [("anchor", f"{a.kind} {a.value}") for a in m.anchors]
+    rows += [("source", _source_line(source)) for source in m.sources]
+    body = "\n".join(f"{label:<10} {value}" for label, value in rows if value)
+    return f"{notice(m)}\n\n{body}"
+
+
+def openness_line(result: MofResult) -> str:
+    """The framework's result in one line: the class, or how far the first class is."""
+    if result.class_number:
+        return f"{result.class_label} of the Model Openness Framework"
+    return (
+        f"{result.class_label} by the Model Openness Framework: {result.included[3]} of"
+        f" {result.required[3]} components of Class III ({result.percentages[3]:.1f} %)"
+    )
+
+
+def _scope(trusted: TrustedManifest) -> str:
+    licence = trusted.manifest.license
+    parts = []
+    if licence.covers:
+        parts.append("covers " + ", ".join(licence.covers))
+    if licence.excludes:
+        parts.append("not " + ", ".join(licence.excludes))
+    if licence.scope:
+        parts.append(f"in the publisher's words: “{licence.scope}”")
+    return "; ".join(parts)
+
+
+def _source_line(source: Source) -> str:
+    where = source.location + (f"@{source.revision}" if source.revision else "")
+    files = f" ({', '.join(source.files)})" if source.files else ""
+    return f"{source.kind} {where}{files}" + (f": {source.note}" if source.note else "")

