@@ -46,6 +46,11 @@ def refused(files: RegistryFiles, sentence: str, *, pin: str | None = None) -> N
         verify(files, pin=pin)
 
 
+def encode(tree: Any) -> bytes:
+    """JSON as the metadata serialiser writes it."""
+    return json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+
+
 @pytest.fixture
 def simulator() -> RegistrySimulator:
     return RegistrySimulator()
@@ -132,6 +137,20 @@ def test_bytes_outside_the_signed_part_count(
 
 
 @pytest.mark.parametrize("name", FILES)
+def test_an_unsigned_member_is_refused_in_any_form(published: RegistryFiles, name: str) -> None:
+    """Written as the serialiser would write it, so that nothing but the member is odd."""
+    pin = fingerprint(published)
+    tree = json.loads(getattr(published, name))
+    tree["note"] = "not signed"
+    files = dataclasses.replace(published, **{name: encode(tree)})
+    refused(files, rf"{name}\.json is not in the form it was signed in", pin=pin)
+    del tree["note"]
+    tree["signatures"][0]["note"] = "not signed"
+    files = dataclasses.replace(published, **{name: encode(tree)})
+    refused(files, rf"{name}\.json has a malformed signature by key", pin=pin)
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_a_changed_value_is_called_changed(published: RegistryFiles, name: str) -> None:
     data = getattr(published, name).replace(b"2030-06-01", b"2040-06-01")
     files = dataclasses.replace(published, **{name: data})
@@ -170,7 +189,7 @@ def test_an_unsigned_role_is_refused(simulator: RegistrySimulator, name: str) ->
 def test_a_signature_removed_from_the_file_is_missed(published: RegistryFiles) -> None:
     tree = json.loads(published.targets)
     del tree["signatures"][1:]
-    data = json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+    data = encode(tree)
     files = dataclasses.replace(published, targets=data)
     refused(files, r"targets\.json is signed by 1 of 2 required keys")
 
@@ -180,7 +199,7 @@ def test_two_of_three_signatures_with_one_cut_off_is_another_file(
 ) -> None:
     tree = json.loads(published.targets)
     del tree["signatures"][2:]
-    data = json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+    data = encode(tree)
     files = dataclasses.replace(published, targets=data)
     refused(files, r"targets\.json is not the one that snapshot\.json names")
 
@@ -217,7 +236,7 @@ def test_a_threshold_that_makes_no_sense(
     def change(data: bytes) -> bytes:
         tree = json.loads(data)
         tree["signed"]["roles"]["targets"]["threshold"] = threshold
-        return json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+        return encode(tree)
 
     simulator.after["root"] = change
     refused(simulator.files(), sentence)
@@ -242,14 +261,14 @@ def test_a_signature_under_another_keys_id(published: RegistryFiles) -> None:
     tree = json.loads(published.targets)
     first, second = tree["signatures"][:2]
     first["sig"], second["sig"] = second["sig"], first["sig"]
-    data = json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+    data = encode(tree)
     refused(dataclasses.replace(published, targets=data), "was changed after it was signed")
 
 
 def test_one_signature_twice_does_not_count_twice(published: RegistryFiles) -> None:
     tree = json.loads(published.targets)
     tree["signatures"] = [tree["signatures"][0]] * 2
-    data = json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+    data = encode(tree)
     refused(
         dataclasses.replace(published, targets=data),
         "is not TUF metadata: ValueError: Multiple signatures found for keyid",
@@ -505,7 +524,7 @@ def test_a_signed_part_of_any_shape_ends_in_a_trust_error(
     if value == node[key]:
         return
     node[key] = value
-    changed = json.dumps(tree, indent=1, sort_keys=True, separators=(",", ": ")).encode()
+    changed = encode(tree)
     if name == "root":
         files = dataclasses.replace(published, roots=(changed,))
     else:
