@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, StoreError
+from grokdist.errors import DigestMismatchError, StoreError, UnsafePathError
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, refusal
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
@@ -49,8 +49,8 @@ def _from_name(path: str) -> str:
 def swarm_prefix(tree: ModelTree, path: str) -> int:
     """Bytes of ``<path>.swarm`` that an earlier process had seen finished from its start."""
     status = tree.stat(swarm_name(path))
-    recorded = tree.read_small(_upto_name(path), 32)
-    if status is None or recorded is None or not recorded.isdigit():
+    recorded = _hint(tree, _upto_name(path), 32)
+    if status is None or not recorded.isdigit():
         return 0
     return min(int(recorded), status.st_size)
 
@@ -125,7 +125,7 @@ class PartFile:
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources that worked on this part, also in earlier processes."""
-        recorded = self._tree.read_small(_from_name(self.entry.path), _FROM_LIMIT) or b""
+        recorded = _hint(self._tree, _from_name(self.entry.path), _FROM_LIMIT)
         return tuple(dict.fromkeys(recorded.decode("utf-8", "replace").splitlines()))
 
     def note_source(self, name: str) -> None:
@@ -320,6 +320,14 @@ class PartFile:
         self._tree.write_small(
             _upto_name(self.entry.path), str(self.offset).encode(), durable=False
         )
+
+
+def _hint(tree: ModelTree, name: str, limit: int) -> bytes:
+    """A small file that only helps: one that is not there, or not sane, is as good as empty."""
+    try:
+        return tree.read_small(name, limit) or b""
+    except (StoreError, UnsafePathError):
+        return b""
 
 
 def _ignore(_: int) -> None:

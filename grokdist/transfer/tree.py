@@ -255,7 +255,7 @@ class ModelTree:
                 )
             below = []
             for name, status in found:
-                if not names and name == STATE:
+                if stat.S_ISDIR(status.st_mode) and not names and name == STATE:
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     below.append((*names, name))
