@@ -87,12 +87,16 @@ class Oracle:
 
     def _experts(self, at: str, x: np.ndarray) -> np.ndarray:
         probabilities = softmax(x @ self.weights[at + "router/w"])
-        chosen = np.argsort(-probabilities, -1, kind="stable")[:, : self.config.num_selected_experts]
+        chosen = np.argsort(-probabilities, -1, kind="stable")[
+            :, : self.config.num_selected_experts
+        ]
         gate = np.zeros_like(probabilities)
         np.put_along_axis(gate, chosen, np.take_along_axis(probabilities, chosen, -1), -1)
         out = np.zeros_like(x)
         for expert in range(self.config.num_experts):
             hidden = gelu(x @ self.weights[at + "moe/linear/w"][expert])
             hidden = hidden * (x @ self.weights[at + "moe/linear_v/w"][expert])
-            out = out + gate[:, expert, None] * (hidden @ self.weights[at + "moe/linear_1/w"][expert])
+            out = out + gate[:, expert, None] * (
+                hidden @ self.weights[at + "moe/linear_1/w"][expert]
+            )
         return out

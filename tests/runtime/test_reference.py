@@ -1,0 +1,71 @@
+"""The runtime against logits of the original implementation, on every mesh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grokdist_runtime.sampling import SamplingParams, SamplingState
+from tests.runtime.conftest import load_runner
+
+MESHES = ["1x1", "1x2", "1x8", "2x4", "8x1"]
+TOLERANCE = 1e-3
+"""Of the standard deviation of the reference's logits."""
+
+Array = np.ndarray[Any, Any]
+
+
+def read(reference: Path, dtype: str) -> dict[str, Array]:
+    with np.load(reference / f"reference_{dtype}.npz", allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def one_pass(reference: Path, mesh: str, dtype: str, tokens: Array) -> Array:
+    runner = load_runner(reference, mesh, dtype)
+    padded = np.pad(tokens, ((0, 0), (0, 64 - tokens.shape[1])))
+    logits, _ = runner.score(runner.new_cache(1, 64), padded, [tokens.shape[1]])
+    return np.asarray(logits)[0, : tokens.shape[1]]
+
+
+def rms(x: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_one_pass_gives_the_reference_logits_at_every_position(reference: Path, mesh: str) -> None:
+    expected = read(reference, "float32")
+    logits = one_pass(reference, mesh, "float32", expected["tokens"])
+    error = np.abs(logits - expected["logits"][0]).max()
+    assert error <= TOLERANCE * expected["logits"].std()
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_decoding_token_by_token_gives_the_reference_logits_and_continuation(
+    reference: Path, mesh: str
+) -> None:
+    expected = read(reference, "float32")
+    runner = load_runner(reference, mesh, "float32")
+    state = SamplingState.start(SamplingParams.greedy())
+    cache = runner.new_cache(1, 64)
+    logits = []
+    for token in expected["tokens"][0]:
+        step, cache = runner.decode(cache, np.array([token], np.int32))
+        logits.append(np.asarray(step)[0])
+    allowed = TOLERANCE * expected["logits"].std()
+    assert np.abs(np.stack(logits) - expected["logits"][0]).max() <= allowed
+    for token, margin in zip(expected["greedy"], expected["margins"], strict=True):
+        chosen, _ = runner.sample(step, cache, state)
+        if margin > 2 * allowed:
+            assert chosen[0] == token
+        step, cache = runner.decode(cache, np.array([token], np.int32))
+
+
+@pytest.mark.parametrize("mesh", ["1x1", "2x4"])
+def test_bfloat16_is_no_further_from_float32_than_the_original(reference: Path, mesh: str) -> None:
+    exact, original = read(reference, "float32"), read(reference, "bfloat16")
+    logits = one_pass(reference, mesh, "bfloat16", exact["tokens"])
+    theirs = rms(original["logits"] - exact["logits"])
+    assert rms(logits - exact["logits"][0]) <= 1.5 * theirs
