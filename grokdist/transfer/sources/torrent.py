@@ -137,13 +137,14 @@ class TorrentSource:
     def _follow(self, seat: Seat, part: PartFile, stop: threading.Event, *, shared: bool) -> None:
         """Hash, or append, what is complete from the start, until all is or nothing comes."""
         swarm, file = seat.swarm, seat.file
-        swarm.want(file, part.offset)
-        received = swarm.received(file)
+        received = 0
         heard = hashed = time.monotonic()
         while part.remaining and not stop.is_set():
             if self._membership.closed:
                 raise self._error("it was closed", part.entry)
-            goal = min(file.size, part.offset + _STEP)
+            here = swarm.contiguous(file, part.offset)
+            # Awake at half the window, so that it moves on before peers run out of it.
+            goal = here + (swarm.want(file, here) - here + 1) // 2
             seat.pump.wait_until(
                 lambda goal=goal: swarm.contiguous(file, part.offset) >= goal,  # type: ignore[misc]
                 seconds=_POLL_S,
@@ -152,7 +153,8 @@ class TorrentSource:
             swarm.raise_error()
             now = time.monotonic()
             here = swarm.contiguous(file, part.offset)
-            if here >= goal or (here > part.offset and now - hashed >= _STEP_S):
+            come = here - part.offset
+            if here == file.size or come >= _STEP or (come and now - hashed >= _STEP_S):
                 swarm.want(file, here)
                 swarm.flush()
                 self._take(seat, part, here, stop, shared=shared)

@@ -20,7 +20,11 @@ from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
 
 _ALERT_TIMEOUT_S = 60.0
 _PRIORITY = 4
-_WINDOW = 64 << 20
+
+# Enough for libtorrent to have several seconds' requests with each peer.
+_WINDOW_S = 8.0
+_WINDOW_MIN = 2 << 20
+_WINDOW_MAX = 64 << 20
 _WINDOW_PIECES = 4
 
 
@@ -124,20 +128,28 @@ class Swarm:
             return file.size
         return max(start, min(file.size, gap * self._files.piece_size - file.offset))
 
-    def want(self, file: TorrentFile, start: int) -> None:
+    def want(self, file: TorrentFile, start: int) -> int:
         """Download ``file`` from byte ``start`` on, but not far ahead of it.
 
         To be called again as the beginning of the file gets complete. A bounded window keeps the
         file nearly contiguous, so that it can be hashed as it comes and little is lost when the
         process dies, and lets several files come at once.
+
+        Returns:
+            the byte at which the window ends.
         """
+        size = self._files.piece_size
         pieces = self.pieces_of(file, start=start)
-        ahead = max(_WINDOW // self._files.piece_size, _WINDOW_PIECES)
-        window = range(pieces.start, min(pieces.stop, pieces.start + ahead))
+        ahead = min(max(int(self.status.rate * _WINDOW_S), _WINDOW_MIN), _WINDOW_MAX)
+        stop = min(pieces.stop, pieces.start + max(ahead // size, _WINDOW_PIECES))
         with self._selection:
             before = self._windows.get(file.index, range(0))
-            self._windows[file.index] = window
-            self._select({*before, *window})
+            # A window that shrank would drop pieces that are on their way.
+            window = range(pieces.start, max(stop, min(before.stop, pieces.stop)))
+            if window != before:
+                self._windows[file.index] = window
+                self._select({*before, *window})
+        return min(file.size, window.stop * size - file.offset)
 
     def leave(self, file: TorrentFile) -> None:
         """Want ``file`` no longer; what is here stays, to be given to others."""
@@ -218,7 +230,7 @@ class Swarm:
             case lt.hash_failed_alert():
                 self._update(hash_failures=self.status.hash_failures + 1)
             case lt.peer_ban_alert():
-                self._update(banned=(*self.status.banned[-99:], _endpoint(alert.endpoint)))
+                self._on_ban(_endpoint(alert.endpoint))
             case lt.tracker_error_alert():
                 self._update(tracker_error=alert.failure_reason() or alert.error.message())
             case lt.tracker_reply_alert():
@@ -240,6 +252,10 @@ class Swarm:
                     failed=status.total_failed_bytes,
                     uploaded=status.total_payload_upload,
                 )
+
+    def _on_ban(self, peer: str) -> None:
+        if peer not in self.status.banned:
+            self._update(banned=(*self.status.banned[-99:], peer))
 
     def _on_disk_error(self, error: lt.error_code, name: str) -> None:
         if error.category() in (lt.system_category(), lt.generic_category()):

@@ -1,0 +1,252 @@
+"""Fetching from real swarms on loopback: the ways in, and sharing a file with other sources."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from grokdist.errors import DigestMismatchError, SourceError, TrustError
+from grokdist.transfer.part import PartFile
+from grokdist.transfer.sources import torrent_membership
+from grokdist.transfer.torrent_create import TorrentVersion
+from grokdist.transfer.tracker import Tracker
+from grokdist.transfer.tree import ModelTree
+from tests.transfer.torrent.swarms import (
+    SmallModel,
+    bring,
+    check,
+    make_model,
+    seed,
+    swarm_source,
+)
+
+FIRST = "ckpt-0/tensor00000_000"
+BIG = {"big.bin": 3_500_000}
+
+
+@pytest.mark.parametrize("version", TorrentVersion)
+@pytest.mark.parametrize("way", ["file", "magnet"])
+def test_whole_model(model: SmallModel, tmp_path: Path, version: TorrentVersion, way: str) -> None:
+    made = model.torrent(version)
+    file = tmp_path / "m.torrent"
+    file.write_bytes(made.data)
+    target = tmp_path / "target"
+    with seed(model, made) as seeder:
+        source = swarm_source(
+            file if way == "file" else made.magnet, model, target, peers=[seeder.port]
+        )
+        try:
+            assert all(map(source.offers, model.entries))
+            with ThreadPoolExecutor(source.slots) as pool:
+                list(pool.map(lambda entry: bring(source, target, entry), model.entries))
+            assert source.status.received > 0
+            check(model, target, model.entries)
+        finally:
+            source.close()
+    check(model, target, model.entries)
+    # A second name of a file would change its ctime when it goes.
+    assert all((target / entry.path).stat().st_nlink == 1 for entry in model.entries)
+    assert list((target / ".grokdist" / "swarm").iterdir()) == []
+
+
+@pytest.mark.parametrize("version", [TorrentVersion.V2, TorrentVersion.HYBRID])
+def test_magnet_by_tracker(model: SmallModel, tmp_path: Path, version: TorrentVersion) -> None:
+    made = model.torrent(version)
+    with Tracker() as tracker, seed(model, made, trackers=[tracker.url]) as seeder:
+        source = swarm_source(seeder.magnet, model, tmp_path, trackers=[tracker.url])
+        try:
+            bring(source, tmp_path, model.entry(FIRST))
+        finally:
+            source.close()
+    check(model, tmp_path, [model.entry(FIRST)])
+
+
+@pytest.mark.parametrize("version", [TorrentVersion.V1, TorrentVersion.HYBRID])
+def test_subset_one_after_the_other(
+    model: SmallModel, tmp_path: Path, version: TorrentVersion
+) -> None:
+    # The second and third file share pieces with the first in a v1 torrent.
+    wanted = [model.entries[2], model.entries[0], model.entries[1]]
+    made = model.torrent(version)
+    with seed(model, made) as seeder:
+        source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        try:
+            for entry in wanted:
+                bring(source, tmp_path, entry)
+        finally:
+            source.close()
+    check(model, tmp_path, wanted)
+
+
+def test_goes_on_where_another_source_stopped(model: SmallModel, tmp_path: Path) -> None:
+    entry = model.entry(FIRST)
+    made = model.torrent(TorrentVersion.V1)
+    with seed(model, made) as seeder, ModelTree.create(tmp_path) as tree:
+        part = PartFile(tree, entry)
+        part.append((model.directory / FIRST).read_bytes()[:500_001])
+        arrived: list[int] = []
+        part.on_bytes = arrived.append
+        source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        try:
+            source.fetch(entry, part, threading.Event())
+            part.adopt_swarm()
+            part.commit()
+            # The neighbour shares its first piece with the end of that file.
+            bring(source, tmp_path, model.entries[1])
+        finally:
+            source.close()
+    assert sum(arrived) == entry.size - 500_001
+    check(model, tmp_path, [entry, model.entries[1]])
+
+
+def test_without_hard_links(
+    model: SmallModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    made = model.torrent()
+    with seed(model, made) as seeder:
+        source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        try:
+            bring(source, tmp_path, model.entry(FIRST))
+        finally:
+            source.close()
+    check(model, tmp_path, [model.entry(FIRST)])
+
+
+def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "source", BIG)
+    entry = model.entries[0]
+    made = model.torrent()
+    target = tmp_path / "target"
+    with seed(model, made) as seeder, ModelTree.create(target) as tree:
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=2_000_000)
+        part = PartFile(tree, entry)
+        stop = threading.Event()
+        part.on_bytes = lambda count: stop.set() if count else None
+        try:
+            source.fetch(entry, part, stop)
+            assert 0 < part.offset < entry.size
+            assert part.swarm_path.stat().st_nlink == 1
+            part.adopt_swarm()
+            part.append((model.directory / "big.bin").read_bytes()[part.offset :])
+            part.commit()
+        finally:
+            source.close()
+    check(model, target, [entry])
+
+
+def test_left_overs_are_dropped_between_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tmp_path / "source", {"a.bin": 3_500_000, "b.bin": 100_000})
+    monkeypatch.setattr(torrent_membership, "MAX_LEFT_OVER", 100_000)
+    made = model.torrent()
+    target = tmp_path / "target"
+    with seed(model, made) as seeder, ModelTree.create(target) as tree:
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=2_000_000)
+        part = PartFile(tree, model.entry("a.bin"))
+        stop = threading.Event()
+        part.on_bytes = lambda count: stop.set() if count else None
+        try:
+            source.fetch(part.entry, part, stop)
+            part.discard()
+            bring(source, target, model.entry("b.bin"))
+            left = target / ".grokdist" / "swarm" / "0"
+            assert not left.exists() or left.stat().st_blocks * 512 < 100_000
+            bring(source, target, model.entry("a.bin"))
+        finally:
+            source.close()
+    check(model, target, model.entries)
+
+
+def test_rate_limit_holds_on_loopback(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "source", {"big.bin": 2_000_000})
+    made = model.torrent()
+    with seed(model, made) as seeder:
+        source = swarm_source(
+            made.magnet, model, tmp_path / "target", peers=[seeder.port], max_rate=1_000_000
+        )
+        began = time.monotonic()
+        try:
+            bring(source, tmp_path / "target", model.entries[0])
+        finally:
+            source.close()
+    # Twice the limit's time less a burst; without the limit it takes a tenth of it.
+    assert time.monotonic() - began > 1.2
+
+
+def test_wrong_bytes_are_refused_and_not_taken_again(model: SmallModel, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other", seed=1)
+    made = other.torrent(TorrentVersion.V1)
+    target = tmp_path / "target"
+    with seed(other, made) as seeder:
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port])
+        try:
+            with pytest.raises(DigestMismatchError, match="not what its manifest names"):
+                bring(source, target, model.entry(FIRST))
+            with pytest.raises(SourceError, match="refused before") as caught:
+                bring(source, target, model.entry(FIRST))
+        finally:
+            source.close()
+    assert caught.value.permanent
+    check(model, target, [])
+
+
+def test_a_file_the_torrent_lacks(model: SmallModel, tmp_path: Path) -> None:
+    some = make_model(tmp_path / "some", {FIRST: 700_001})
+    made = some.torrent()
+    target = tmp_path / "target"
+    with seed(some, made) as seeder:
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port])
+        try:
+            with pytest.raises(SourceError, match="does not have it") as caught:
+                bring(source, target, model.entry("tokenizer.model"))
+            assert caught.value.permanent
+            assert not source.offers(model.entry("tokenizer.model"))
+            bring(source, target, model.entry(FIRST))
+        finally:
+            source.close()
+    check(model, target, [model.entry(FIRST)])
+
+
+def test_metadata_is_kept_for_the_next_run(model: SmallModel, tmp_path: Path) -> None:
+    made = model.torrent()
+    with seed(model, made) as seeder:
+        source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        try:
+            bring(source, tmp_path, model.entries[0])
+        finally:
+            source.close()
+    kept = tmp_path / ".grokdist" / "torrents" / f"{made.btih}.torrent"
+
+    def reason() -> str:
+        source = swarm_source(made.magnet, model, tmp_path, stall_s=0.6)
+        try:
+            with pytest.raises(SourceError) as caught:
+                bring(source, tmp_path, model.entries[1])
+        finally:
+            source.close()
+        return caught.value.reason
+
+    assert reason().startswith("no peers")
+    kept.write_bytes(make_model(tmp_path / "other", seed=2).torrent().data)
+    assert "metadata" in reason()
+    assert not kept.exists()
+
+
+def test_infohash_must_be_the_published_one(model: SmallModel, tmp_path: Path) -> None:
+    made = model.torrent(TorrentVersion.V1)
+    assert made.btih is not None
+    swarm_source(made.magnet, model, tmp_path, anchor=made.btih.upper()).close()
+    with pytest.raises(TrustError, match="expected 5f96"):
+        swarm_source(made.magnet, model, tmp_path, anchor="5f96" + "0" * 36)
+    with pytest.raises(TrustError, match="of v2 only"):
+        swarm_source(model.torrent(TorrentVersion.V2).magnet, model, tmp_path, anchor=made.btih)
