@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grokdist.cli import options
-from grokdist.cli.format import bytes_text, count_text, duration_text, parse_rate
+from grokdist.cli.format import (
+    bytes_text,
+    count_text,
+    duration_text,
+    facts_text,
+    parse_rate,
+)
 from grokdist.cli.output import Output
 from grokdist.errors import PolicyError, UsageError
 
@@ -196,8 +202,7 @@ def plan_text(plan: Plan) -> str:
     if (required := required_acceptance(manifest)) is not None:
         rows.append(("", f"asks for your acceptance: --accept-license '{required}'"))
     rows.append(("openness", plan.request.openness or "not rated"))
-    body = "\n".join(f"{label:<10} {value}" for label, value in rows)
-    return f"{notice(manifest)}\n\n{body}"
+    return f"{notice(manifest)}\n\n{facts_text(rows)}"
 
 
 def result_document(trusted: TrustedManifest, result: FetchResult) -> dict[str, Any]:

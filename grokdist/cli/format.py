@@ -1,8 +1,12 @@
-"""Numbers as people read them."""
+"""Numbers and facts as people read them."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
 
 from grokdist.errors import UsageError
 
@@ -33,6 +37,24 @@ def duration_text(seconds: float) -> str:
 def count_text(count: int, noun: str) -> str:
     """A count with its noun: ``1 file``, ``772 files``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def facts_text(facts: Iterable[tuple[str, str]]) -> str:
+    """Labelled facts, one below the other; long ones are folded on a terminal, never in a pipe.
+
+    Args:
+        facts: (label, value); a fact without a value is left out, one without a label goes on
+            with the fact above.
+    """
+    indent = " " * 11
+    width = max(shutil.get_terminal_size().columns, 40) if sys.stdout.isatty() else 0
+    lines = []
+    for label, value in facts:
+        if not value:
+            continue
+        line = f"{label:<10} {value}"
+        lines += textwrap.wrap(line, width, subsequent_indent=indent) if width else [line]
+    return "\n".join(lines)
 
 
 def parse_rate(text: str) -> int:

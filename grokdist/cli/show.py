@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grokdist.cli import options
-from grokdist.cli.format import bytes_text, count_text
+from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.output import Output
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def text(trusted: TrustedManifest, result: MofResult) -> str:
     ]
     rows += [("anchor", f"{a.kind} {a.value}") for a in m.anchors]
     rows += [("source", _source_line(source)) for source in m.sources]
-    body = "\n".join(f"{label:<10} {value}" for label, value in rows if value)
-    return f"{notice(m)}\n\n{body}"
+    return f"{notice(m)}\n\n{facts_text(rows)}"
 
 
 def openness_line(result: MofResult) -> str:

@@ -102,7 +102,7 @@ def test_mistakes_end_with_a_sentence(cli: Cli, tmp_path: Path) -> None:
         (("show", "x", "--manifest", tmp_path / "none.json"), 13, "cannot be read"),
         (("verify", "grok-1"), 1, "has not been fetched"),
         (("verify", "nope"), 13, "unknown model"),
-        (("inspect", tmp_path / "nothing"), 1, "nothing"),
+        (("inspect", tmp_path / "nothing"), 11, "nothing"),
     ):
         ended = cli(*argv)
         assert ended.code == code, (argv, ended)
