@@ -70,6 +70,8 @@ class AlertPump:
     def close(self) -> None:
         """Stop reading; returns once the thread has ended."""
         self._ended.set()
+        # Its answer wakes the thread.
+        self._session.post_session_stats()
         self._thread.join()
 
     def _run(self) -> None:

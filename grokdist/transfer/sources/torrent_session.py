@@ -155,6 +155,8 @@ class SwarmSettings:
             # Peers that one gave by hand are tried again soon.
             "min_reconnect_time": 5,
             "stop_tracker_timeout": 1,
+            # Connections and rate quotas wait for a tick; the default is half a second.
+            "tick_interval": 100,
         }
         if self.proxy is not None:
             pack.update(_proxy_pack(self.proxy))

@@ -63,7 +63,6 @@ def test_seed_that_dies_midway_and_another_that_comes(tmp_path: Path) -> None:
     model = make_model(tmp_path / "source", {"big.bin": 3_500_000})
     target = tmp_path / "target"
     made = model.torrent()
-    source = swarm_source(made.magnet, model, target, peers=[], stall_s=20)
     with ModelTree.create(target) as tree, Tracker() as tracker:
         first = seed(model, made, max_upload=2_000_000, trackers=[tracker.url])
         source = swarm_source(made.magnet, model, target, trackers=[tracker.url], stall_s=20)
@@ -100,7 +99,6 @@ def test_liar_is_banned_and_an_honest_seed_completes(
     file = tmp_path / "m.torrent"
     file.write_bytes(made.data)
     target = tmp_path / "target"
-    source = swarm_source(file, honest, target, stall_s=15)
     with seed(liars, made) as liar, seed(honest, made) as good:
         # Its check found the right bytes; what it gives away are others.
         for entry in liars.entries:

@@ -44,7 +44,6 @@ def test_whole_model(model: SmallModel, tmp_path: Path, version: TorrentVersion,
             assert all(map(source.offers, model.entries))
             with ThreadPoolExecutor(source.slots) as pool:
                 list(pool.map(lambda entry: bring(source, target, entry), model.entries))
-            assert source.status.received > 0
             check(model, target, model.entries)
         finally:
             source.close()
@@ -146,12 +145,12 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
 def test_left_overs_are_dropped_between_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = make_model(tmp_path / "source", {"a.bin": 3_500_000, "b.bin": 100_000})
+    model = make_model(tmp_path / "source", {"a.bin": 6_000_000, "b.bin": 100_000})
     monkeypatch.setattr(torrent_membership, "MAX_LEFT_OVER", 100_000)
     made = model.torrent()
     target = tmp_path / "target"
     with seed(model, made) as seeder, ModelTree.create(target) as tree:
-        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=2_000_000)
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=4_000_000)
         part = PartFile(tree, model.entry("a.bin"))
         stop = threading.Event()
         part.on_bytes = lambda count: stop.set() if count else None
