@@ -454,6 +454,26 @@ def test_a_target_without_a_sha256_is_refused(simulator: RegistrySimulator) -> N
     refused(files, r"targets\.json has no sha256 for 'models/tiny\.json'")
 
 
+def test_a_version_that_is_no_number(simulator: RegistrySimulator) -> None:
+    """Signed by the right keys, and still refused: true would equal 1."""
+    simulator.snapshot.version = True
+    simulator.timestamp.snapshot_meta.version = 1
+    refused(simulator.files(), r"snapshot\.json has version True; expected an integer from 1")
+
+
+def test_a_length_that_is_no_number() -> None:
+    simulator = RegistrySimulator({"models/tiny.json": b"x"})
+    files = simulator.files()
+    simulator.targets.targets["models/tiny.json"].length = True
+    targets = sign(simulator.targets, simulator.signers["targets"])
+    simulator.snapshot.meta = {"targets.json": simulator._meta(simulator.targets, targets)}
+    snapshot = sign(simulator.snapshot, simulator.signers["snapshot"])
+    simulator.timestamp.snapshot_meta = simulator._meta(simulator.snapshot, snapshot)
+    timestamp = sign(simulator.timestamp, simulator.signers["timestamp"])
+    files = dataclasses.replace(files, targets=targets, snapshot=snapshot, timestamp=timestamp)
+    refused(files, r"targets\.json has no length for 'models/tiny\.json'")
+
+
 # Bytes that are no metadata
 
 
