@@ -1,4 +1,4 @@
-"""Checkpoints of random weights in the original layout, in any shape, with an oracle beside them."""
+"""Checkpoints of random weights, of any shape, in the original layout."""
 
 from __future__ import annotations
 
