@@ -63,7 +63,7 @@ def _random_tensor(spec: TensorSpec, rng: np.random.Generator) -> Array | tuple[
     if spec.scales_shape is None:
         if len(spec.shape) == 1:  # a norm's scale
             return rng.uniform(0.5, 1.5, spec.shape).astype(np.float32)
-        size = 1.0 if spec.axes[0] == "vocab" else 3.0 / np.sqrt(spec.shape[0])
+        size = 0.3 if spec.axes[0] == "vocab" else 3.0 / np.sqrt(spec.shape[0])
         return (size * rng.normal(size=spec.shape)).astype(np.float32)
     values = rng.integers(-127, 128, spec.shape).astype(np.int8)
     # Groups differ by up to a factor of four, so that a scale given to the wrong rows shows.
