@@ -83,11 +83,12 @@ class Seeder:
         stop: threading.Event | None = None,
     ) -> None:
         self._files = read_torrent(torrent)
+        self._directory = directory.absolute()
         params = self._files.params()
-        params.save_path = str(directory.absolute())
+        params.save_path = str(self._directory)
         elsewhere = paths or {}
         params.renamed_files = {
-            file.index: str(directory.absolute() / elsewhere.get(file.path, file.path))
+            file.index: str(self._directory / elsewhere.get(file.path, file.path))
             for file in self._files.files
         }
         params.trackers = [*params.trackers, *trackers]
@@ -176,7 +177,7 @@ class Seeder:
         if not status.is_seeding:
             raise DigestMismatchError(
                 f"{status.total_wanted - status.total_wanted_done} bytes in pieces that are"
-                f" missing or wrong below {self._handle.save_path()}; expected every file of"
+                f" missing or wrong below {self._directory}; expected every file of"
                 f" {self._files.name}",
                 hint="run `grokdist verify` on the directory",
             )

@@ -6,11 +6,20 @@ from their end. A wrong guess costs bytes, never trust: the digest decides when 
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile
+
+_Names = tuple[str, ...]
+"""The names of a path, the last first."""
+
+_Candidate = tuple[_Names, TorrentFile]
+
+_Guess = tuple[int, TorrentFile]
+"""Names in common, and the file."""
 
 
 def map_entries(
@@ -35,24 +44,18 @@ def map_entries(
         the torrent's file for each path that was found.
     """
     known = roots or {}
-    by_root: dict[tuple[bytes, int], TorrentFile] = {}
-    by_name: dict[tuple[str, int], list[TorrentFile]] = defaultdict(list)
-    for file in files:
-        if file.root is not None:
-            by_root.setdefault((file.root, file.size), file)
-        by_name[(file.path.rpartition("/")[2], file.size)].append(file)
-    mapped: dict[str, TorrentFile] = {}
+    ordered, wanted = tuple(files), tuple(entries)
+    mapped = _by_root(ordered, wanted, known)
+    taken = {file.index for file in mapped.values()}
+    named = _by_name(file for file in ordered if file.index not in taken)
+    # A file with another root is another file, whatever its name.
+    rootless = _by_name(file for file in ordered if file.root is None)
     guesses: dict[int, list[tuple[int, str, TorrentFile]]] = defaultdict(list)
-    for entry in entries:
-        root = known.get(entry.path)
-        if root is not None and (root, entry.size) in by_root:
-            mapped[entry.path] = by_root[(root, entry.size)]
+    for entry in wanted:
+        if entry.path in mapped:
             continue
-        candidates = by_name[(entry.path.rpartition("/")[2], entry.size)]
-        if root is not None:
-            # A file with another root is another file, whatever its name.
-            candidates = [file for file in candidates if file.root is None]
-        best = _closest(entry.path, candidates)
+        group = rootless if entry.path in known else named
+        best = _closest(entry.path, group.get((_from_end(entry.path)[0], entry.size), []))
         if best is not None:
             score, file = best
             guesses[file.index].append((score, entry.path, file))
@@ -64,10 +67,44 @@ def map_entries(
     return mapped
 
 
-def _closest(path: str, candidates: list[TorrentFile]) -> tuple[int, TorrentFile] | None:
-    """The candidate with the longest common end of the path, if it is only one."""
+def _by_root(
+    files: Iterable[TorrentFile], entries: Iterable[FileEntry], roots: Mapping[str, bytes]
+) -> dict[str, TorrentFile]:
+    """Match by BEP 52 root; of files with the same content each serves one entry."""
+    same: dict[tuple[bytes, int], list[TorrentFile]] = defaultdict(list)
+    for file in files:
+        if file.root is not None:
+            same[(file.root, file.size)].append(file)
+    mapped = {}
+    for entry in entries:
+        equal = same.get((roots.get(entry.path, b""), entry.size))
+        if equal:
+            mapped[entry.path] = equal.pop()
+    return mapped
+
+
+def _by_name(files: Iterable[TorrentFile]) -> dict[tuple[str, int], list[_Candidate]]:
+    """Files by base name and size, each group sorted by the names from the end."""
+    groups: dict[tuple[str, int], list[_Candidate]] = defaultdict(list)
+    for file in files:
+        names = _from_end(file.path)
+        groups[(names[0], file.size)].append((names, file))
+    for group in groups.values():
+        group.sort(key=lambda item: item[0])
+    return groups
+
+
+def _closest(path: str, candidates: list[_Candidate]) -> _Guess | None:
+    """The candidate with the longest common end of the path, if it is only one.
+
+    Candidates are sorted by their names from the end, so that the closest stand where the path
+    itself would: a torrent with 100,000 files of one name costs no more than any other.
+    """
+    names = _from_end(path)
+    at = bisect.bisect_left(candidates, names, key=lambda item: item[0])
+    near = candidates[max(at - 2, 0) : at + 2]
     scored = sorted(
-        ((_common_end(path, file.path), file) for file in candidates),
+        ((_common(names, theirs), file) for theirs, file in near),
         key=lambda item: item[0],
         reverse=True,
     )
@@ -76,10 +113,14 @@ def _closest(path: str, candidates: list[TorrentFile]) -> tuple[int, TorrentFile
     return scored[0]
 
 
-def _common_end(one: str, other: str) -> int:
+def _from_end(path: str) -> _Names:
+    return tuple(reversed(path.split("/")))
+
+
+def _common(one: _Names, other: _Names) -> int:
     """Names that two paths share, counted from their end."""
     count = 0
-    for mine, theirs in zip(reversed(one.split("/")), reversed(other.split("/")), strict=False):
+    for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
             break
         count += 1
