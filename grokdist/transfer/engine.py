@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from grokdist.catalog.manifest import FileEntry
+from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import (
     DigestMismatchError,
     GrokdistError,
@@ -265,6 +265,9 @@ class _Run:
         self._progress.claim(name, entry.path, part.offset)
         part.on_bytes = lambda count: self._count(board, claim, part, count)
         try:
+            if claim.source.kind is not SourceKind.TORRENT:
+                # A swarm of a process that died may have left its file.
+                part.adopt_swarm()
             if part.remaining:
                 board.watch(claim)
                 claim.source.fetch(entry, part, claim.stop)

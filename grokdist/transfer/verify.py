@@ -22,7 +22,7 @@ from grokdist.transfer.hashing import FileCheck, check_files, default_jobs
 from grokdist.transfer.index import Hashed, Index
 from grokdist.transfer.plan import check_entry, select
 from grokdist.transfer.progress import DISK, NoProgress, Progress
-from grokdist.transfer.tree import ModelTree, StatMark
+from grokdist.transfer.tree import STATE, ModelTree, StatMark
 from grokdist.trust.receipt import Receipt
 
 
@@ -199,7 +199,7 @@ def _remember(tree: ModelTree, index: Index, tally: _Tally) -> None:
     """Keep what was hashed for a quick check; a directory that cannot be written has none."""
     wrong = {each.path for each in tally.mismatched} | set(tally.missing)
     with contextlib.suppress(OSError, GrokdistError):
-        if tree.stat(".grokdist") is None:
+        if tree.stat(STATE) is None:
             return
         rows = {path: row for path, row in index.rows.items() if path not in wrong}
         rows.update(tally.rows)

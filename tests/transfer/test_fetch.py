@@ -223,6 +223,17 @@ def test_an_interrupt_in_this_process_leaves_a_resumable_state(tmp_path: Path) -
     assert_complete(tmp_path, FILES)
 
 
+def test_a_stream_goes_on_in_what_a_killed_swarm_left(tmp_path: Path) -> None:
+    folder = tmp_path / ".grokdist/parts/ckpt-0"
+    folder.mkdir(parents=True)
+    (folder / "tensor00002_000.swarm").write_bytes(FILES[BIG][:500_000] + bytes(100_000))
+    (folder / "tensor00002_000.upto").write_bytes(b"500000")
+    with HubServer(FILES) as server:
+        fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), patience=HASTY)
+        assert [each.offset for each in server.gets(BIG)] == [500_000]
+    assert_complete(tmp_path, FILES)
+
+
 def test_one_fetch_a_directory(tmp_path: Path, repository: Path) -> None:
     with HubServer(FILES, faults=Faults(stall_after=1000)) as server:
         child = _child(tmp_path, server.endpoint, repository)
