@@ -20,7 +20,7 @@ from grokdist_runtime.errors import CheckpointError, UnsafeShardError
 from tests.checkpoint.pickle_assembler import array, shape, shard
 
 RELAXED = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -132,14 +132,11 @@ def test_truncated_anywhere_is_refused(small: Path, framed: Path) -> None:
     read = read_shard(framed)
     assert read.scales is not None
     ends = [read.weight.offset, read.scales.offset, size]
-    for length in [end - back for end in ends for back in range(1, 120)]:
+    # From the end to the start, so that each cut is of what the last one left.
+    for length in sorted({end - back for end in ends for back in range(1, 120)}, reverse=True):
         os.truncate(framed, length)
         with pytest.raises(UnsafeShardError):
             read_shard(framed)
-        os.truncate(framed, 0)
-        write_sparse_shard(
-            framed, shard_layout((80, 1000), "int8", scales_shape=(40, 1000), bfloat16_flags=80)
-        )
 
 
 def _structure(path: Path) -> list[int]:

@@ -112,7 +112,7 @@ def test_quantised_weight_equals_the_pickler(
 # fill up is within this range.
 @given(columns=st.integers(65_100, 65_560), wide=st.booleans())
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_frames_end_where_the_pickler_ends_them(tmp_path: Path, columns: int, wide: bool) -> None:
     weight = np.zeros((1, columns), np.int8)
