@@ -15,7 +15,7 @@ from grokdist.transfer.seeding import Seeder
 from grokdist.transfer.sources.torrent import TorrentSource
 from grokdist.transfer.sources.torrent_session import SwarmSettings
 from grokdist.transfer.torrent_create import CreatedTorrent, TorrentVersion, create_torrent
-from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree import ModelTree, StatMark
 
 PIECE = 32 << 10
 SIZES = {
@@ -101,14 +101,14 @@ def bring(
     entry: FileEntry,
     *,
     stop: threading.Event | None = None,
-) -> None:
+) -> StatMark:
     """What the engine does with one file."""
     with ModelTree.create(directory) as tree:
         part = PartFile(tree, entry)
         try:
             source.fetch(entry, part, stop or threading.Event())
             part.adopt_swarm()
-            part.commit()
+            return part.commit()
         finally:
             part.close()
 

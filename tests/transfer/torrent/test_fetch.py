@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from grokdist.errors import DigestMismatchError, SourceError, TrustError
+from grokdist.transfer.engine import fetch
 from grokdist.transfer.part import PartFile
+from grokdist.transfer.plan import FileState
 from grokdist.transfer.sources import torrent_membership
 from grokdist.transfer.torrent_create import TorrentVersion
 from grokdist.transfer.tracker import Tracker
-from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree import ModelTree, StatMark
+from tests.transfer.models import assert_complete, plan_for
 from tests.transfer.torrent.swarms import (
     SmallModel,
     bring,
@@ -43,13 +46,13 @@ def test_whole_model(model: SmallModel, tmp_path: Path, version: TorrentVersion,
         try:
             assert all(map(source.offers, model.entries))
             with ThreadPoolExecutor(source.slots) as pool:
-                list(pool.map(lambda entry: bring(source, target, entry), model.entries))
+                marks = list(pool.map(lambda entry: bring(source, target, entry), model.entries))
             check(model, target, model.entries)
         finally:
             source.close()
     check(model, target, model.entries)
-    # A second name of a file would change its ctime when it goes.
-    assert all((target / entry.path).stat().st_nlink == 1 for entry in model.entries)
+    # A second name of a file would change its ctime when it goes, and the file be hashed again.
+    assert marks == [StatMark.of((target / entry.path).stat()) for entry in model.entries]
     assert list((target / ".grokdist" / "swarm").iterdir()) == []
 
 
@@ -101,6 +104,28 @@ def test_goes_on_where_another_source_stopped(model: SmallModel, tmp_path: Path)
             source.close()
     assert sum(arrived) == entry.size - 500_001
     check(model, tmp_path, [entry, model.entries[1]])
+
+
+def test_gives_away_what_is_complete(model: SmallModel, tmp_path: Path) -> None:
+    made = model.torrent(TorrentVersion.V1)
+    file = tmp_path / "m.torrent"
+    file.write_bytes(made.data)
+    wanted = model.entries[1:3]
+    with seed(model, made) as seeder:
+        first = swarm_source(file, model, tmp_path / "first", peers=[seeder.port])
+        try:
+            for entry in wanted:
+                bring(first, tmp_path / "first", entry)
+            seeder.close()
+            second = swarm_source(file, model, tmp_path / "second", peers=[first.port])
+            try:
+                bring(second, tmp_path / "second", model.entry("ckpt-0/tensor00001_000"))
+            finally:
+                second.close()
+        finally:
+            first.close()
+    check(model, tmp_path / "first", wanted)
+    check(model, tmp_path / "second", wanted[:1])
 
 
 def test_without_hard_links(
@@ -214,6 +239,19 @@ def test_a_file_the_torrent_lacks(model: SmallModel, tmp_path: Path) -> None:
         finally:
             source.close()
     check(model, target, [model.entry(FIRST)])
+
+
+def test_the_engine_takes_all_files(model: SmallModel, tmp_path: Path) -> None:
+    files = {entry.path: (model.directory / entry.path).read_bytes() for entry in model.entries}
+    made = model.torrent()
+    with seed(model, made) as seeder:
+        source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        result = fetch(plan_for(files, tmp_path, source))
+    assert result.sources == {f"torrent:{(made.btih or '')[:12]}": sum(map(len, files.values()))}
+    assert_complete(tmp_path, files)
+    # Nothing is hashed again: nothing changed since.
+    plan = plan_for(files, tmp_path)
+    assert {file.state for file in plan.files} == {FileState.VERIFIED}
 
 
 def test_metadata_is_kept_for_the_next_run(model: SmallModel, tmp_path: Path) -> None:
