@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Final
 
 import ml_dtypes
 import numpy as np
@@ -23,7 +24,7 @@ from tools.grok_mini.model import GROK_MINI
 from tools.grok_mini.quantise import Float32, dequantise, quantise
 from tools.grok_mini.train import load_params
 
-ML_DTYPES_0_5_FLAGS = 80
+ML_DTYPES_0_5_FLAGS: Final = 80
 
 
 def write_checkpoint(params: dict[str, Float32], config: ModelConfig, out: Path) -> None:

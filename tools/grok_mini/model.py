@@ -13,6 +13,7 @@ dropped. Training uses the second, every reported figure the first.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,7 @@ ATTENTION_BLOCK = 64
 NORMS = ("rms_norm", "rms_norm_1", "rms_norm_2", "rms_norm_3")
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def init_params(config: ModelConfig, seed: int) -> Params:
     """Random parameters: unit-variance activations, and branch outputs that start small."""
     params: Params = {}
