@@ -20,23 +20,22 @@ from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import (
     DigestMismatchError,
     GrokdistError,
-    NoSourceError,
     SourceError,
 )
-from grokdist.transfer.board import Board, Claim, Patience, Wanted
-from grokdist.transfer.hashing import FileCheck, check_files, default_jobs
+from grokdist.transfer.board import Board, Claim, Patience
+from grokdist.transfer.failure import failure
+from grokdist.transfer.holdings import Holdings
 from grokdist.transfer.index import Hashed, Index
 from grokdist.transfer.lock import exclusive
 from grokdist.transfer.part import PartFile, RehashStoppedError
-from grokdist.transfer.plan import FileState, Plan, check_entry
+from grokdist.transfer.plan import FileState, Plan
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.rate import RateLimiter
 from grokdist.transfer.record import MANIFEST, RECEIPT, make_receipt, read_receipt
 from grokdist.transfer.sources.base import Source
-from grokdist.transfer.tree import STATE, ModelTree, StatMark, refusal
+from grokdist.transfer.tree import ModelTree, refusal
 from grokdist.trust.receipt import Receipt
 
-_BAD = f"{STATE}/bad"
 _POLL = 0.1
 _PARTING = 5.0
 
@@ -105,7 +104,7 @@ class _Run:
         self._limiter = RateLimiter(plan.request.max_rate)
         # Under a limit of ours a stream is slow by our own doing.
         self._patience = replace(patience, slowest=0) if plan.request.max_rate else patience
-        self._rows: dict[str, Hashed] = {}
+        self._holdings = Holdings(tree, self._index, progress)
         self._origins: dict[str, tuple[str, ...]] = {}
         self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -118,11 +117,17 @@ class _Run:
         with contextlib.closing(self._index):
             if self._tree.read_small(MANIFEST, 1 << 30) != request.trusted.raw:
                 self._tree.write_small(MANIFEST, request.trusted.raw)
-            wanted = self._check_present()
+            wanted = self._holdings.take_stock(self._plan.files)
             if wanted:
-                self._fetch(wanted)
+                self._fetch(self._urgent_first(wanted))
             self._plan.close()
-            self._settle()
+            self._holdings.settle(
+                {
+                    file.entry.path: file.entry
+                    for file in self._plan.files
+                    if file.entry.path in self._origins
+                }
+            )
             receipt = self._record()
         return FetchResult(
             directory=request.directory,
@@ -133,55 +138,6 @@ class _Run:
             sources=dict(self._bytes),
             receipt=receipt,
         )
-
-    def _check_present(self) -> list[FileEntry]:
-        """Hash what is here and not known to be right; returns what is still wanted."""
-        check: list[FileEntry] = []
-        wanted: list[FileEntry] = []
-        for file in self._plan.files:
-            entry = file.entry
-            status = self._tree.stat(entry.path)
-            if file.state is FileState.VERIFIED and status is not None:
-                row = self._index.unchanged(
-                    entry.path, str(check_entry(entry)), StatMark.of(status)
-                )
-                if row is not None:
-                    self._rows[entry.path] = row
-                    continue
-            # Another process may have brought it since the plan was made.
-            (wanted if status is None else check).append(entry)
-        if not check:
-            return self._urgent_first(wanted)
-        self._progress.begin(
-            "check", files=len(check), size=sum(entry.size for entry in check), have=0
-        )
-        checks = check_files(
-            self._tree,
-            check,
-            jobs=default_jobs(),
-            on_bytes=lambda path, count: self._progress.advance(DISK, path, count),
-        )
-        with contextlib.closing(checks):
-            for entry, found in checks:
-                if not self._keep_if_right(entry, found):
-                    wanted.append(entry)
-        self._progress.end()
-        return self._urgent_first(wanted)
-
-    def _keep_if_right(self, entry: FileEntry, found: FileCheck | None) -> bool:
-        """Keep a file that proved right; move a wrong one out of the way of its successor."""
-        if found is None:
-            return False
-        if found.ok and found.mark is not None:
-            row = Hashed(mark=found.mark, digest=found.expected, sha256=found.sha256)
-            self._keep(entry, row)
-            self._progress.file_done(entry.path, entry.size, DISK)
-            return True
-        self._progress.note(
-            f"{entry.path} is wrong; expected {found.expected}, got {found.got}: fetching it again"
-        )
-        self._tree.rename(entry.path, f"{_BAD}/{entry.path}")
-        return False
 
     def _urgent_first(self, wanted: list[FileEntry]) -> list[FileEntry]:
         """Begun files first, so that few stand half-finished; else the manifest's order."""
@@ -231,13 +187,13 @@ class _Run:
         if self._fatal is not None:
             raise self._fatal
         if board.failed:
-            raise _failure(board, board.failed, len(self._plan.files))
+            raise failure(board, board.failed, len(self._plan.files))
 
     def _make_empty(self, entry: FileEntry) -> None:
         """An empty file needs no source; its digest is checked like any other."""
         part = PartFile(self._tree, entry)
         row = Hashed(mark=part.commit(), digest=str(part.expected), sha256=part.sha256)
-        self._keep(entry, row)
+        self._holdings.add(entry, row)
         self._progress.file_done(entry.path, 0, DISK)
 
     def _work(self, board: Board, source: Source, finished: threading.Event) -> None:
@@ -306,17 +262,10 @@ class _Run:
         sources = part.sources
         mark = part.commit()
         self._origins[entry.path] = sources
-        self._keep(entry, Hashed(mark=mark, digest=str(part.expected), sha256=part.sha256))
-        with contextlib.suppress(OSError):
-            # What stood here before and was wrong; a folder stays for the user to look at.
-            self._tree.remove(f"{_BAD}/{entry.path}")
+        self._holdings.add(entry, Hashed(mark=mark, digest=str(part.expected), sha256=part.sha256))
+        self._holdings.forget_bad(entry)
         board.done(claim)
         self._progress.file_done(entry.path, entry.size, claim.source.name)
-
-    def _keep(self, entry: FileEntry, row: Hashed) -> None:
-        self._index.record(entry.path, row)
-        with self._lock:
-            self._rows[entry.path] = row
 
     def _count(self, board: Board, claim: Claim, part: PartFile, count: int) -> None:
         """Account for bytes that arrived, and hold the rate where the source can be held."""
@@ -376,43 +325,12 @@ class _Run:
         where = claim.source.name if whole else f"{claim.source.name}: {path}"
         self._progress.note(f"{where}: {reason}{end}")
 
-    def _settle(self) -> None:
-        """Take the marks of the new files again, now that no source holds anything.
-
-        A swarm shares a finished file with libtorrent by a hard link; letting go of it touches
-        the change time and nothing else. What changed in any other way is hashed again.
-        """
-        entries = {file.entry.path: file.entry for file in self._plan.files}
-        again = []
-        for path in self._origins:
-            old, status = self._rows[path].mark, self._tree.stat(path)
-            mark = None if status is None else StatMark.of(status)
-            if mark == old:
-                continue
-            if mark is not None and replace(mark, ctime_ns=old.ctime_ns) == old:
-                self._keep(entries[path], replace(self._rows[path], mark=mark))
-            else:
-                again.append(entries[path])
-        checks = check_files(
-            self._tree, again, jobs=default_jobs(), on_bytes=lambda _path, _count: None
-        )
-        with contextlib.closing(checks):
-            for entry, found in checks:
-                if not self._keep_if_right(entry, found):
-                    raise DigestMismatchError(
-                        f"{entry.path} was changed after it was fetched",
-                        path=entry.path,
-                        expected=str(check_entry(entry)),
-                        got=found.got if found is not None else "nothing",
-                        hint="run the same command again",
-                    )
-
     def _record(self) -> Receipt:
         """Write the index and the receipt; every wanted file is right at this point."""
         old = read_receipt(self._tree)
         receipt = make_receipt(
             self._plan.request,
-            rows=self._rows,
+            rows=self._holdings.rows,
             origins=self._origins,
             source_bytes=self._bytes,
             started=self._started,
@@ -422,34 +340,3 @@ class _Run:
         if receipt != old:
             self._tree.write_small(RECEIPT, receipt.to_json())
         return receipt
-
-
-def _failure(board: Board, failed: tuple[Wanted, ...], files: int) -> GrokdistError:
-    """The error for files that could not be had: wrong bytes weigh more than absent ones."""
-    wrong = [wanted for wanted in failed if any(c.wrong for c in wanted.chances.values())]
-    if wrong:
-        first = wrong[0]
-        expected = str(check_entry(first.entry))
-        blamed = ", ".join(n for n, chance in first.chances.items() if chance.wrong)
-        more = f"; {len(wrong) - 1} more files likewise" if len(wrong) > 1 else ""
-        return DigestMismatchError(
-            f"{first.entry.path} from {blamed} is not what the manifest names;"
-            f" expected {expected}, got {first.got}{more}",
-            path=first.entry.path,
-            expected=expected,
-            got=first.got,
-            hint="the other files are complete; name another source with --source"
-            " hub:ORG/NAME or --source https:URL",
-        )
-    reasons: dict[str, str] = {}
-    for wanted in failed:
-        for name, chance in wanted.chances.items():
-            whole = board.whole(name)
-            reasons.setdefault(name, (whole.reason if whole.closed else "") or chance.reason)
-    told = "; ".join(f"{name}: {reason or 'not reached'}" for name, reason in reasons.items())
-    return NoSourceError(
-        f"no source could provide {len(failed)} of {files} files, {failed[0].entry.path} first:"
-        f" {told or 'none offers it'}",
-        hint="run the same command again to go on where it stopped, or name another source"
-        " with --source",
-    )

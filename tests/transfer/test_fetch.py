@@ -186,7 +186,7 @@ def test_a_fetch_ended_mid_file_goes_on_at_the_byte(
         assert child.returncode == -killer
         assert ("KeyboardInterrupt" in told) == (killer is signal.SIGINT)
         before = {path for path in FILES if (tmp_path / path).exists()}
-        assert before == {"ckpt-0/tensor00000_000", "ckpt-0/tensor00001_000"}
+        assert before == {"ckpt-0/tensor00000_000", "ckpt-0/tensor00001_000", "empty"}
         server.faults.stall_after = None
         asked = len(server.log)
         result = fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), patience=HASTY)

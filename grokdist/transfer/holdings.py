@@ -1,0 +1,133 @@
+"""The files of a fetch that are here and right, with how that is known."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from grokdist.catalog.manifest import FileEntry
+from grokdist.errors import DigestMismatchError
+from grokdist.transfer.hashing import FileCheck, check_files, default_jobs
+from grokdist.transfer.index import Hashed, Index
+from grokdist.transfer.plan import FileState, PlannedFile, check_entry
+from grokdist.transfer.progress import DISK, Progress
+from grokdist.transfer.tree import STATE, ModelTree, StatMark
+
+_BAD = f"{STATE}/bad"
+
+
+class Holdings:
+    """What one run holds; files are added from several threads.
+
+    Args:
+        tree: the model directory.
+        index: its index, in which every file is recorded as it is added.
+        progress: who listens.
+    """
+
+    def __init__(self, tree: ModelTree, index: Index, progress: Progress) -> None:
+        self._tree = tree
+        self._index = index
+        self._progress = progress
+        self._rows: dict[str, Hashed] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def rows(self) -> Mapping[str, Hashed]:
+        """The files that are right, by path."""
+        with self._lock:
+            return dict(self._rows)
+
+    def add(self, entry: FileEntry, row: Hashed) -> None:
+        """Add a file whose digest was found right, on disk at once."""
+        self._index.record(entry.path, row)
+        with self._lock:
+            self._rows[entry.path] = row
+
+    def take_stock(self, files: Sequence[PlannedFile]) -> list[FileEntry]:
+        """Hash what is here and not known to be right; wrong files are moved aside.
+
+        Returns:
+            the files that are to be fetched.
+        """
+        check: list[FileEntry] = []
+        wanted: list[FileEntry] = []
+        for file in files:
+            entry = file.entry
+            status = self._tree.stat(entry.path)
+            if file.state is FileState.VERIFIED and status is not None:
+                mark = StatMark.of(status)
+                row = self._index.unchanged(entry.path, str(check_entry(entry)), mark)
+                if row is not None:
+                    self._rows[entry.path] = row
+                    continue
+            # Another process may have brought it since the plan was made.
+            (wanted if status is None else check).append(entry)
+        if check:
+            size = sum(entry.size for entry in check)
+            self._progress.begin("check", files=len(check), size=size, have=0)
+            wanted += [entry for entry, found in self._check(check) if not self._keep(entry, found)]
+            self._progress.end()
+        return wanted
+
+    def settle(self, fresh: Mapping[str, FileEntry]) -> None:
+        """Take the marks of the new files again, now that no source holds anything.
+
+        A swarm shares a finished file with libtorrent by a hard link; letting go of it touches
+        the change time and nothing else. What changed in any other way is hashed again.
+
+        Raises:
+            DigestMismatchError: something wrote to a file after it was found right.
+        """
+        again = []
+        for path, entry in fresh.items():
+            old, status = self._rows[path].mark, self._tree.stat(path)
+            mark = None if status is None else StatMark.of(status)
+            if mark == old:
+                continue
+            if mark is not None and replace(mark, ctime_ns=old.ctime_ns) == old:
+                self.add(entry, replace(self._rows[path], mark=mark))
+            else:
+                again.append(entry)
+        for entry, found in self._check(again):
+            if not self._keep(entry, found):
+                raise DigestMismatchError(
+                    f"{entry.path} was changed after it was fetched",
+                    path=entry.path,
+                    expected=str(check_entry(entry)),
+                    got=found.got if found is not None else "nothing",
+                    hint="run the same command again",
+                )
+
+    def forget_bad(self, entry: FileEntry) -> None:
+        """Remove the wrong file that ``entry`` has replaced."""
+        with contextlib.suppress(OSError):
+            # A folder that stood in its place stays for the user to look at.
+            self._tree.remove(f"{_BAD}/{entry.path}")
+
+    def _check(self, entries: Iterable[FileEntry]) -> Iterable[tuple[FileEntry, FileCheck | None]]:
+        checks = check_files(
+            self._tree,
+            entries,
+            jobs=default_jobs(),
+            on_bytes=lambda path, count: self._progress.advance(DISK, path, count),
+        )
+        with contextlib.closing(checks):
+            yield from checks
+
+    def _keep(self, entry: FileEntry, found: FileCheck | None) -> bool:
+        """Keep a file that proved right; move a wrong one out of the way of its successor."""
+        if found is None:
+            return False
+        if found.ok and found.mark is not None:
+            row = Hashed(mark=found.mark, digest=found.expected, sha256=found.sha256)
+            self.add(entry, row)
+            self._progress.file_done(entry.path, entry.size, DISK)
+            return True
+        self._progress.note(
+            f"{entry.path} is wrong; expected {found.expected}, got {found.got}: fetching it again"
+        )
+        self._tree.rename(entry.path, f"{_BAD}/{entry.path}")
+        return False
