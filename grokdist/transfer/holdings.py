@@ -68,7 +68,7 @@ class Holdings:
         if check:
             size = sum(entry.size for entry in check)
             self._progress.begin("check", files=len(check), size=size, have=0)
-            wanted += [entry for entry, found in self._check(check) if not self._keep(entry, found)]
+            wanted += [entry for entry, _ in self._hash(check)]
             self._progress.end()
         return wanted
 
@@ -91,15 +91,14 @@ class Holdings:
                 self.add(entry, replace(self._rows[path], mark=mark))
             else:
                 again.append(entry)
-        for entry, found in self._check(again):
-            if not self._keep(entry, found):
-                raise DigestMismatchError(
-                    f"{entry.path} was changed after it was fetched",
-                    path=entry.path,
-                    expected=str(check_entry(entry)),
-                    got=found.got if found is not None else "nothing",
-                    hint="run the same command again",
-                )
+        for entry, got in self._hash(again):
+            raise DigestMismatchError(
+                f"{entry.path} was changed after it was fetched",
+                path=entry.path,
+                expected=str(check_entry(entry)),
+                got=got,
+                hint="run the same command again",
+            )
 
     def forget_bad(self, entry: FileEntry) -> None:
         """Remove the wrong file that ``entry`` has replaced."""
@@ -107,7 +106,8 @@ class Holdings:
             # A folder that stood in its place stays for the user to look at.
             self._tree.remove(f"{_BAD}/{entry.path}")
 
-    def _check(self, entries: Iterable[FileEntry]) -> Iterable[tuple[FileEntry, FileCheck | None]]:
+    def _hash(self, entries: Iterable[FileEntry]) -> list[tuple[FileEntry, str]]:
+        """Hash files and add those that are right; returns the others, and what they are."""
         checks = check_files(
             self._tree,
             entries,
@@ -115,7 +115,11 @@ class Holdings:
             on_bytes=lambda path, count: self._progress.advance(DISK, path, count),
         )
         with contextlib.closing(checks):
-            yield from checks
+            return [
+                (entry, found.got if found is not None else "nothing")
+                for entry, found in checks
+                if not self._keep(entry, found)
+            ]
 
     def _keep(self, entry: FileEntry, found: FileCheck | None) -> bool:
         """Keep a file that proved right; move a wrong one out of the way of its successor."""
