@@ -15,9 +15,10 @@ from grokdist.transfer.engine import fetch
 from grokdist.transfer.part import PartFile
 from grokdist.transfer.plan import FileState
 from grokdist.transfer.sources import torrent_membership
-from grokdist.transfer.torrent_create import TorrentVersion
+from grokdist.transfer.torrent_create import TorrentVersion, create_torrent
 from grokdist.transfer.tracker import Tracker
 from grokdist.transfer.tree import ModelTree, StatMark
+from tests.servers.hub_server import COMMIT, HubServer
 from tests.transfer.models import assert_complete, plan_for
 from tests.transfer.torrent.swarms import (
     SmallModel,
@@ -126,6 +127,28 @@ def test_gives_away_what_is_complete(model: SmallModel, tmp_path: Path) -> None:
             first.close()
     check(model, tmp_path / "first", wanted)
     check(model, tmp_path / "second", wanted[:1])
+
+
+def test_web_seed_alone(model: SmallModel, tmp_path: Path) -> None:
+    # The torrent's root folder is a folder of the repository, as in our own torrents.
+    wanted = [entry for entry in model.entries if entry.path.startswith("ckpt-0/")]
+    files = {entry.path: (model.directory / entry.path).read_bytes() for entry in wanted}
+    with HubServer(files) as hub:
+        made = create_torrent(
+            model.directory / "ckpt-0",
+            [entry.path.removeprefix("ckpt-0/") for entry in wanted],
+            name="ckpt-0",
+            web_seeds=[f"{hub.endpoint}/xai-org/grok-1/resolve/{COMMIT}/"],
+        )
+        file = tmp_path / "m.torrent"
+        file.write_bytes(made.data)
+        source = swarm_source(file, model, tmp_path / "target")
+        try:
+            for entry in wanted:
+                bring(source, tmp_path / "target", entry)
+        finally:
+            source.close()
+    check(model, tmp_path / "target", wanted)
 
 
 def test_without_hard_links(

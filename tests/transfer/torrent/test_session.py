@@ -1,0 +1,75 @@
+"""Settings of a session, in libtorrent's terms."""
+
+from __future__ import annotations
+
+import libtorrent as lt
+import pytest
+
+from grokdist.transfer.sources.torrent_session import Encryption, SwarmSettings
+
+ABROAD = ("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp")
+
+
+def _pack(**fields: object) -> dict[str, object]:
+    return dict(SwarmSettings(**fields).pack())  # type: ignore[arg-type]
+
+
+def test_every_setting_is_known_to_libtorrent() -> None:
+    assert set(_pack(max_rate=1)) <= set(lt.default_settings())
+
+
+def test_announces_itself_by_default() -> None:
+    pack = _pack()
+    assert all(pack[name] for name in ABROAD)
+    assert pack["listen_interfaces"] == "0.0.0.0:6881,[::]:6881"
+
+
+@pytest.mark.parametrize("interface", ["127.0.0.1", "127.8.0.1", "::1"])
+def test_never_beyond_loopback(interface: str) -> None:
+    pack = _pack(interface=interface, port=0, dht=True, lsd=True, upnp=True)
+    assert not any(pack[name] for name in ABROAD)
+    assert pack["webtorrent_stun_server"] == ""
+
+
+def test_each_switch() -> None:
+    assert not _pack(dht=False)["enable_dht"]
+    assert not _pack(lsd=False)["enable_lsd"]
+    assert not _pack(upnp=False)["enable_upnp"]
+    assert not _pack(upnp=False)["enable_natpmp"]
+    assert not _pack()["enable_outgoing_utp"]
+    assert _pack(utp=True)["enable_incoming_utp"]
+    assert _pack(interface="::1", port=7)["listen_interfaces"] == "[::1]:7"
+
+
+def test_rates_hold_for_neighbours() -> None:
+    pack = _pack(max_rate=5, max_upload=6)
+    assert (pack["download_rate_limit"], pack["upload_rate_limit"]) == (5, 6)
+    assert pack["ignore_limits_on_local_network"] is False
+    assert (_pack()["download_rate_limit"], _pack()["upload_rate_limit"]) == (0, 0)
+
+
+def test_encryption() -> None:
+    policies = {each: _pack(encryption=each)["out_enc_policy"] for each in Encryption}
+    assert policies == {
+        Encryption.OFF: int(lt.enc_policy.pe_disabled),
+        Encryption.PREFER: int(lt.enc_policy.pe_enabled),
+        Encryption.REQUIRE: int(lt.enc_policy.pe_forced),
+    }
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind"),
+    [
+        ("socks5://127.0.0.1:9", lt.proxy_type_t.socks5),
+        ("socks5h://127.0.0.1:9", lt.proxy_type_t.socks5),
+        ("socks5://u:p@127.0.0.1:9", lt.proxy_type_t.socks5_pw),
+        ("http://127.0.0.1:9", lt.proxy_type_t.http),
+        ("http://u:p@127.0.0.1:9", lt.proxy_type_t.http_pw),
+    ],
+)
+def test_proxy(proxy: str, kind: int) -> None:
+    pack = _pack(proxy=proxy)
+    assert pack["proxy_type"] == int(kind)
+    assert (pack["proxy_hostname"], pack["proxy_port"]) == ("127.0.0.1", 9)
+    assert pack["proxy_username"] == ("u" if "@" in proxy else "")
+    assert pack["proxy_peer_connections"]
