@@ -21,9 +21,12 @@ from grokdist.catalog.git_objects import blob_id, lfs_blob_id, tree_id
 from grokdist.catalog.manifest import Manifest
 from grokdist.catalog.parsing import parse_manifest
 from grokdist.catalog.serialise import serialise_manifest
+from grokdist.policy.mof_components import COMPONENTS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUNDLED = "grok-mini"
+BUNDLE = Path("grokdist/bundled/grok-mini")
+RECORD = Path("docs/grok-mini/components.json")
 
 
 class CatalogDataError(Exception):
@@ -52,15 +55,15 @@ def check_pointers(manifest: Manifest) -> None:
                 )
 
 
-def build_bundled(data: Path, bundle: Path, components: Path) -> Manifest:
+def build_bundled(repository: Path) -> Manifest:
     """The manifest of the model that the package carries, from its files on disk.
 
     Args:
-        data: folder of the headers.
-        bundle: the model's directory: ``ckpt-0/``, ``config.json``, ``LICENSE``, ...
-        components: JSON array of openness components, or an object with that array under
-            ``components``; members as in a manifest.
+        repository: root of the checkout, with ``tools/catalog_data``, the model's directory in
+            ``grokdist/bundled`` and its openness record in ``docs``.
     """
+    data = repository / "tools" / "catalog_data"
+    bundle = repository / BUNDLE
     tree = _read_json(data / f"{BUNDLED}.json")
     entries: list[dict[str, Any]] = []
     for file in sorted(bundle.rglob("*")):
@@ -80,8 +83,7 @@ def build_bundled(data: Path, bundle: Path, components: Path) -> Manifest:
     # Its own identifier, by content: the id git gives to the bundled folder.
     tree["revision"] = tree_id({entry["path"]: entry["git_blob"] for entry in entries})
     tree["config"] = _read_json(bundle / "config.json")
-    record = _read_json(components)
-    tree["components"] = record["components"] if isinstance(record, dict) else record
+    tree["components"] = released_components(repository)
     license_text = next((e for e in entries if e["path"] == tree["license"]["text_path"]), None)
     if license_text is None:
         raise CatalogDataError(f"{bundle} has no {tree['license']['text_path']}")
@@ -89,15 +91,52 @@ def build_bundled(data: Path, bundle: Path, components: Path) -> Manifest:
     return _parse(tree)
 
 
+def released_components(repository: Path) -> list[dict[str, Any]]:
+    """The openness components of the bundled model, each with everything it names in place.
+
+    The record (``docs/grok-mini/components.json``) lists under ``components`` a ``name``,
+    ``type``, ``licence``, ``licence_path``, ``paths`` and perhaps a ``note``; paths are relative
+    to the repository. What is not there was not released, and the record must not say so.
+    """
+    known = {component.name: component for component in COMPONENTS}
+    components = []
+    for entry in _read_json(repository / RECORD)["components"]:
+        name = entry["name"]
+        if name not in known or entry["type"] != known[name].content_type.value:
+            raise CatalogDataError(f"{name} is not a component of type {entry['type']}")
+        missing = [
+            path
+            for path in (*entry["paths"], entry["licence_path"])
+            if not (repository / path).exists()
+        ]
+        if missing or not entry["paths"]:
+            raise CatalogDataError(
+                f"{name} is recorded as released, but lacks {missing or 'paths'}"
+            )
+        component = {
+            "name": name,
+            "availability": "released",
+            "license": entry["licence"],
+            "location": ", ".join(entry["paths"]),
+            "evidence": entry["licence_path"],
+        }
+        components.append(component | ({"note": entry["note"]} if "note" in entry else {}))
+    return components
+
+
+def is_bundled(repository: Path) -> bool:
+    """Whether the bundled model is there: trained, exported and recorded."""
+    bundle = repository / BUNDLE
+    return (bundle / "config.json").is_file() and (repository / RECORD).is_file()
+
+
 def build_all(repository: Path) -> dict[str, bytes]:
     """Every manifest of the catalog, by model name."""
     data = repository / "tools" / "catalog_data"
     names = sorted(file.name.removesuffix(".files.json") for file in data.glob("*.files.json"))
     manifests = [build_listed(data, name) for name in names]
-    bundle = repository / "grokdist" / "bundled" / BUNDLED
-    components = repository / "docs" / BUNDLED / "components.json"
-    if (bundle / "config.json").is_file() and components.is_file():
-        manifests.append(build_bundled(data, bundle, components))
+    if is_bundled(repository):
+        manifests.append(build_bundled(repository))
     return {manifest.name: serialise_manifest(manifest) for manifest in manifests}
 
 

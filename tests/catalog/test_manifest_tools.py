@@ -17,7 +17,7 @@ import pytest
 from tuf.ngclient import Updater
 
 from grokdist.catalog.git_objects import blob_id, tree_id
-from grokdist.catalog.manifest import Role, SourceKind
+from grokdist.catalog.manifest import Availability, Component, Role, SourceKind
 from grokdist.catalog.registry import Registry
 from grokdist.catalog.trusted_metadata import RegistryFiles, verify_registry
 from grokdist.errors import ManifestError
@@ -188,51 +188,90 @@ def test_a_malformed_header_is_refused(data: Path) -> None:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
+def bundle(data: Path, tmp_path: Path) -> Path:
     """A model directory as the package carries one, and its openness record."""
     folder = tmp_path / "grokdist/bundled/grok-mini"
     (folder / "ckpt-0").mkdir(parents=True)
     (folder / "ckpt-0/tensor00000_000").write_bytes(b"weights")
     (folder / "config.json").write_text('{"emb_size": 64}')
     (folder / "LICENSE").write_text("the licence")
-    (tmp_path / "docs/grok-mini").mkdir(parents=True)
-    components = [{"name": "Model card", "availability": "released", "license": "Apache-2.0"}]
-    (tmp_path / "docs/grok-mini/components.json").write_text(json.dumps(components))
+    (folder / "MODEL_CARD.md").write_text("a card")
+    record(tmp_path, {})
     return folder
 
 
-def test_the_bundled_model(data: Path, bundle: Path, tmp_path: Path) -> None:
-    components = tmp_path / "docs/grok-mini/components.json"
-    manifest = build_bundled(data, bundle, components)
+def record(root: Path, update: dict[str, Any]) -> None:
+    card = {
+        "name": "Model card",
+        "type": "document",
+        "licence": "Apache-2.0",
+        "licence_path": "grokdist/bundled/grok-mini/LICENSE",
+        "paths": ["grokdist/bundled/grok-mini/MODEL_CARD.md"],
+        "note": "Short.",
+    }
+    (root / "docs/grok-mini").mkdir(parents=True, exist_ok=True)
+    (root / "docs/grok-mini/components.json").write_text(
+        json.dumps({"components": [card | update]})
+    )
+
+
+def test_the_bundled_model(bundle: Path, tmp_path: Path) -> None:
+    manifest = build_bundled(tmp_path)
     assert manifest.name == "grok-mini"
     assert manifest.role is Role.PUBLISHER
     assert "one-shot root" in manifest.statement
     assert manifest.sources[0].kind is SourceKind.LOCAL
     assert manifest.config == {"emb_size": 64}
-    blobs = {
-        path: blob_id((bundle / path).read_bytes())
-        for path in ("LICENSE", "ckpt-0/tensor00000_000", "config.json")
-    }
+    paths = ("LICENSE", "MODEL_CARD.md", "ckpt-0/tensor00000_000", "config.json")
+    blobs = {path: blob_id((bundle / path).read_bytes()) for path in paths}
     assert {entry.path: entry.git_blob for entry in manifest.files} == blobs
     assert manifest.revision == tree_id(blobs)
     assert manifest.license.text_sha256 == manifest.files[0].sha256
-    assert [component.name for component in manifest.components] == ["Model card"]
+    assert manifest.components == (
+        Component(
+            name="Model card",
+            availability=Availability.RELEASED,
+            license="Apache-2.0",
+            location="grokdist/bundled/grok-mini/MODEL_CARD.md",
+            evidence="grokdist/bundled/grok-mini/LICENSE",
+            note="Short.",
+        ),
+    )
     assert "grok-mini" in build_all(tmp_path)
-    components.write_text(json.dumps({"components": json.loads(components.read_text())}))
-    assert build_bundled(data, bundle, components) == manifest
 
 
-def test_a_bundle_that_is_not_there_is_left_out(data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("data")
+def test_a_bundle_that_is_not_there_is_left_out(tmp_path: Path) -> None:
     assert set(build_all(tmp_path)) == {"grok-1", "grok-2"}
 
 
-def test_a_bundle_without_its_licence_is_refused(data: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_without_its_licence_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "LICENSE").unlink()
+    record(tmp_path, {"licence_path": "grokdist/bundled/grok-mini/config.json"})
     with pytest.raises(CatalogDataError, match="has no LICENSE"):
-        build_bundled(data, bundle, tmp_path / "docs/grok-mini/components.json")
+        build_bundled(tmp_path)
 
 
-def test_a_link_in_the_bundle_is_refused(data: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_link_in_the_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / "x").symlink_to("config.json")
     with pytest.raises(CatalogDataError, match="is a link"):
-        build_bundled(data, bundle, tmp_path / "docs/grok-mini/components.json")
+        build_bundled(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("update", "reason"),
+    [
+        ({"paths": ["docs/nothing.md"]}, r"Model card is recorded as released, but lacks \['docs"),
+        ({"paths": []}, "but lacks paths"),
+        ({"licence_path": "NOTHING"}, r"but lacks \['NOTHING'\]"),
+        ({"type": "code"}, "Model card is not a component of type code"),
+        ({"name": "Model weights"}, "Model weights is not a component"),
+    ],
+)
+@pytest.mark.usefixtures("bundle")
+def test_a_record_of_what_is_not_there_is_refused(
+    tmp_path: Path, update: dict[str, Any], reason: str
+) -> None:
+    record(tmp_path, update)
+    with pytest.raises(CatalogDataError, match=reason):
+        build_bundled(tmp_path)
