@@ -545,6 +545,8 @@ def _structure() -> Iterator[Attack]:
     yield _attack("frame-too-long", start + frame(body, len(body) + 1), "a frame of")
     yield _attack("frame-too-short", start + frame(body, len(body) - 1), "outside of any frame")
     yield _attack("frame-splits-opcode", start + frame(body, 3), "reaches beyond its frame")
+    full = array(shape(65536), data=raw(bytes(65536)))
+    yield _attack("frame-full-without-STOP", start + frame(full) + STOP, "outside of any frame")
     yield _attack("frame-empty", start + frame(b"", 0) + body, "a frame of 0")
     yield _attack("frame-in-frame", start + frame(frame(body)), "a frame within a frame")
     yield _attack("frame-giant", start + frame(body, 2**64 - 1), "a frame of")
@@ -579,6 +581,8 @@ def _giants() -> Iterator[Attack]:
     yield _attack("billion-laughs", shard(laughs), "nested more than")
     frames = b"\x80\x04" + frame(EMPTY_TUPLE + MEMOIZE) * 60_000 + STOP
     yield _attack("giant-frames", frames, "values on the stack")
+    wide = (MARK + NONE * 25 + b"t") * 12
+    yield _attack("giant-steps-in-flat-tuples", shard(wide), "more than 256 opcodes")
     short = EMPTY_TUPLE + MEMOIZE * 60 + (b"\x85" + b"h\x00" + b"\x86") * 200
     yield _attack("giant-steps", shard(short), "nested more than | more than 256 opcodes")
     yield _attack("giant-recall", shard(array() + b"".join([b"N"] * 300)), "values on the stack")
