@@ -7,6 +7,7 @@ the rate. Which files belong to which model is left to the caller.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -98,6 +99,8 @@ class Seeder:
         params.flags &= ~(flags.paused | flags.auto_managed)
         # What stands on disk is given away, never written to.
         params.flags |= flags.upload_mode
+        # A session that is still there when the interpreter goes may abort the process.
+        atexit.register(self.close)
         session = open_session(settings or SwarmSettings())
         self._session: lt.session | None = session
         try:
@@ -155,6 +158,7 @@ class Seeder:
 
     def close(self) -> None:
         """Leave the swarm and end the session; harmless when done before."""
+        atexit.unregister(self.close)
         session, self._session = self._session, None
         if session is not None:
             end_session(session)

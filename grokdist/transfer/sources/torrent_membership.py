@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
@@ -149,6 +150,7 @@ class Membership:
 
     def close(self) -> None:
         """Leave the swarm, end the session and remove libtorrent's files."""
+        atexit.unregister(self.close)
         self._closed.set()
         with self._lock:
             joined, self._joined = self._joined, None
@@ -196,6 +198,8 @@ class Membership:
         if self._storage is None:
             self._storage = SwarmStorage(self._directory)
         if self._session is None or self._pump is None:
+            # A session that is still there when the interpreter goes aborts the process.
+            atexit.register(self.close)
             self._session = open_session(self._settings)
             self._pump = AlertPump(self._session)
         peers: list[tuple[str, int]] = []

@@ -171,6 +171,30 @@ def test_goes_on_after_kill(tmp_path: Path) -> None:
     check(model, target, model.entries)
 
 
+_FORGETFUL = """
+import sys, threading
+from pathlib import Path
+from tests.transfer.torrent.swarms import bring, make_model, seed, swarm_source
+
+model = make_model(Path(sys.argv[1]))
+made = model.torrent()
+seeder = seed(model, made)
+source = swarm_source(made.magnet, model, Path(sys.argv[2]), peers=[seeder.port])
+bring(source, Path(sys.argv[2]), model.entries[0])
+sys.exit(7)
+"""
+
+
+def test_exit_without_closing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORGETFUL, tmp_path / "source", tmp_path / "target"],
+        cwd=REPOSITORY,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 7
+
+
 def test_disk_error_is_the_disks(model: SmallModel, tmp_path: Path) -> None:
     made = model.torrent()
     file = tmp_path / "m.torrent"
