@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from grokdist.errors import DigestMismatchError, NoSourceError, StoreError, UnsafePathError
 from grokdist.transfer.engine import fetch
 from grokdist.transfer.plan import FileState, make_plan
+from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.record import load_receipt
 from grokdist.transfer.sources.https import HttpsSource
 from grokdist.transfer.sources.local import LocalSource
@@ -205,18 +207,15 @@ def test_an_interrupt_in_this_process_leaves_a_resumable_state(tmp_path: Path) -
     with HubServer(FILES, faults=Faults(stall_after=400_000)) as server:
         part = tmp_path / ".grokdist/parts" / f"{BIG}.part"
 
-        class Interrupting:
+        class Interrupting(NoProgress):
             """Interrupts the main thread when the big file stalls."""
-
-            def __getattr__(self, name: str) -> object:
-                return lambda *_args, **_kwargs: None
 
             def advance(self, source: str, path: str, count: int) -> None:
                 if path == BIG and part.exists() and part.stat().st_size == 400_000:
                     signal.raise_signal(signal.SIGINT)
 
         with pytest.raises(KeyboardInterrupt):
-            fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), Interrupting())  # type: ignore[arg-type]
+            fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), Interrupting())
         server.faults.stall_after = None
         result = fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), patience=HASTY)
         assert result.fetched_bytes <= SIZE - 400_000
@@ -264,14 +263,25 @@ def test_a_link_inside_the_directory_lets_nothing_out(tmp_path: Path) -> None:
 
 
 def test_a_rate_limit_holds_over_all_sources(tmp_path: Path) -> None:
-    files = {f"f{place}": content(f"f{place}", 60_000) for place in range(6)}
+    """At a byte a second each connection gets its first block through, and no second one."""
+    files = {f"f{place}": content(f"f{place}", 200_000) for place in range(6)}
+    received: list[int] = []
+
+    class Counting(NoProgress):
+        """Counts bytes, and interrupts the fetch a while after the first."""
+
+        def advance(self, source: str, path: str, count: int) -> None:
+            if not received:
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            received.append(count)
+
     with HubServer(files) as one, HubServer(files) as two:
-        mirror = HttpsSource(two.mirror, settings=QUICK_HTTP)
-        plan = plan_for(files, tmp_path, hub(one.endpoint), mirror, max_rate=600_000)
-        result = fetch(plan, patience=HASTY)
-    # The last block of each connection may come ahead of its time, none of the others.
-    assert result.seconds >= 0.3
-    assert_complete(tmp_path, files)
+        mirror = HttpsSource(two.mirror, slots=2, settings=QUICK_HTTP)
+        plan = plan_for(files, tmp_path, hub(one.endpoint, slots=2), mirror, max_rate=1)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(plan, Counting(), patience=HASTY)
+    assert 1 <= len(received) <= 4
+    assert max(received) <= QUICK_HTTP.block
 
 
 def test_a_source_that_lies_is_named_and_the_others_complete_the_rest(tmp_path: Path) -> None:

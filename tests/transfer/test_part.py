@@ -173,6 +173,9 @@ class TestSwarmMode:
                 part.append(b"x")
             part.adopt_swarm()
             assert part.offset == 30_000
+            part.close()
+            part = PartFile(tree, ENTRY)
+            assert part.offset == 30_000
             part.append(DATA[30_000:])
             part.commit()
         assert (tmp_path / "folder" / "data").read_bytes() == DATA

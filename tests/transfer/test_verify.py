@@ -11,6 +11,7 @@ import pytest
 
 from grokdist.errors import StoreError, UsageError
 from grokdist.transfer.engine import fetch
+from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.verify import VerifyReport, verify
 from grokdist.trust.receipt import Receipt
@@ -169,21 +170,18 @@ def test_quick_reads_only_what_the_file_system_says_has_changed(copy: Path) -> N
     model, receipt = _fetched(copy)
     read: list[str] = []
 
-    class Listener:
+    class Listener(NoProgress):
         """Remembers which files were read."""
-
-        def __getattr__(self, name: str) -> object:
-            return lambda *_args, **_kwargs: None
 
         def advance(self, source: str, path: str, count: int) -> None:
             read.append(path)
 
     listener = Listener()
-    report = verify(model, MANIFEST, receipt=receipt, quick=True, progress=listener)  # type: ignore[arg-type]
+    report = verify(model, MANIFEST, receipt=receipt, quick=True, progress=listener)
     assert report.ok
     assert (report.files, report.bytes, read) == (7, SIZE, [])
     _flip(model / BIG, 9)
-    report = verify(model, MANIFEST, receipt=receipt, quick=True, progress=listener)  # type: ignore[arg-type]
+    report = verify(model, MANIFEST, receipt=receipt, quick=True, progress=listener)
     assert _named(report)["mismatched"] == [BIG]
     assert set(read) == {BIG}
 
