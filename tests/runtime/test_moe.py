@@ -66,3 +66,5 @@ def test_rows_not_in_use_change_nothing(make_model: Callable[..., Model]) -> Non
     expected = dense(model.oracle, x)
     assert np.abs(found - expected)[in_use].max() < 1e-4 * expected.std()
     assert np.isfinite(found).all()
+    # Nothing is computed for them: with no row in use no block runs.
+    assert not run_experts(runner, x, np.zeros(40, bool)).any()
