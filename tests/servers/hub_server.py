@@ -363,7 +363,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
 
-def wait_until(true: Any, seconds: float = 20.0) -> None:
+def wait_until(true: Any, seconds: float = 60.0) -> None:
     """Wait until ``true()``, which a test needs before it goes on."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -181,7 +181,7 @@ def test_a_fetch_ended_mid_file_goes_on_at_the_byte(
         try:
             wait_until(lambda: part.exists() and part.stat().st_size == 400_000)
             child.send_signal(killer)
-            _, told = child.communicate(timeout=20)
+            _, told = child.communicate(timeout=60)
         finally:
             child.kill()
             child.wait()

@@ -98,7 +98,7 @@ def test_the_environment_names_endpoint_and_token(tmp_path: Path, repository: Pa
             [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "m")],
             env=environment,
             check=True,
-            timeout=60,
+            timeout=120,
         )
         assert {each.authorization for each in server.log} == {"Bearer hf_from_environment"}
     assert_complete(tmp_path / "m", FILES)

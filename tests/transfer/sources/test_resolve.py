@@ -149,6 +149,6 @@ def test_a_plan_loads_neither_libtorrent_nor_the_hubs_client(repository: Path) -
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert told.stdout == "[]\n"
