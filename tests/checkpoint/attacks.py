@@ -581,7 +581,7 @@ def _giants() -> Iterator[Attack]:
     yield _attack("billion-laughs", shard(laughs), "nested more than")
     frames = b"\x80\x04" + frame(EMPTY_TUPLE + MEMOIZE) * 60_000 + STOP
     yield _attack("giant-frames", frames, "values on the stack")
-    wide = (MARK + NONE * 25 + b"t") * 12
+    wide = (MARK + NONE * 20 + b"t") * 13
     yield _attack("giant-steps-in-flat-tuples", shard(wide), "more than 256 opcodes")
     short = EMPTY_TUPLE + MEMOIZE * 60 + (b"\x85" + b"h\x00" + b"\x86") * 200
     yield _attack("giant-steps", shard(short), "nested more than | more than 256 opcodes")
