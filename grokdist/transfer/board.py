@@ -148,9 +148,9 @@ class Board:
 
     @property
     def failed(self) -> tuple[Wanted, ...]:
-        """The files that no source could bring."""
+        """The files that no source could bring, by path."""
         with self._changed:
-            return tuple(self._failed)
+            return tuple(sorted(self._failed, key=lambda wanted: wanted.entry.path))
 
     def whole(self, name: str) -> Standing:
         """How the source as a whole stands."""

@@ -286,9 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
+        place = self._log(path, start, status)
         self.end_headers()
         sent = 0
-        place = self._log(path, start, status)
         if self.command == "GET":
             with contextlib.suppress(OSError):
                 sent = self._send(path, file, start, dropping=dropping, place=place)
@@ -336,6 +336,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(
         self, status: int, headers: Mapping[str, str], body: bytes, file: str | None
     ) -> None:
+        # Logged first: a client that has its answer may look at the log at once.
+        self._log(file, 0, status)
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
@@ -343,7 +345,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-        self._log(file, 0, status)
 
     def _log(self, file: str | None, offset: int, status: int) -> int:
         self._status = status
