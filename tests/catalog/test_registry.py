@@ -144,6 +144,8 @@ def test_a_damaged_file(registry: Registry, file: str, damage: str) -> None:
     assert "fingerprint" in str(caught.value) or file in str(caught.value)
     if damage == "pipe":
         assert "not a regular file" in str(caught.value)
+    if damage == "too-large":
+        assert "bytes; expected at most that" in str(caught.value)
 
 
 def test_a_link_that_leads_out(registry: Registry, tmp_path: Path) -> None:
