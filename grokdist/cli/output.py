@@ -27,7 +27,7 @@ class Output:
     def result(self, document: Mapping[str, Any], text: str) -> None:
         """Print a command's result: the document as JSON, or the text for people."""
         if self.json:
-            _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+            _write(sys.stdout, json.dumps(document, indent=2) + "\n")
         elif text:
             _write(sys.stdout, text if text.endswith("\n") else text + "\n")
 
@@ -61,7 +61,7 @@ class Output:
             _write(sys.stderr, f"{_styled('hint:', '36', sys.stderr)} {hint}\n")
         if self.json:
             body = {"error": {"message": message, "hint": hint, "exit_code": code}}
-            _write(sys.stdout, json.dumps(body, indent=2, ensure_ascii=False) + "\n")
+            _write(sys.stdout, json.dumps(body, indent=2) + "\n")
 
     @property
     def interactive(self) -> bool:

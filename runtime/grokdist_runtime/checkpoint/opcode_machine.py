@@ -1,6 +1,6 @@
 """Steps through the pickle opcodes of one shard, one at a time, without running any of it.
 
-26 opcodes of protocol 4 are known; everything else ends the reading. What REDUCE, NEWOBJ, SETITEMS
+28 opcodes of protocol 4 are known; everything else ends the reading. What REDUCE, NEWOBJ, SETITEMS
 and BUILD may do is said in ``allow_list``. Payloads are stepped over, so the work is bounded by
 the budgets below whatever the file's size. Nothing from Python's ``pickle`` is used.
 
