@@ -37,7 +37,7 @@ SHIPPED = ROOT / "grokdist/bundled/grok-mini"
 INTERMEDIATE = ROOT / "tools/grok_mini/intermediate"
 RESULTS = ROOT / "docs/grok-mini/evaluation.json"
 NGRAM_ORDERS = (1, 2, 3, 4, 5, 6)
-TRAINING_SAMPLE = 80_000
+TRAINING_SAMPLE = 40_000
 BATCH = 8
 
 Losses = NDArray[np.float64]
