@@ -87,6 +87,15 @@ def test_a_touched_file_is_not_taken_as_verified(tmp_path: Path) -> None:
     assert file.state is FileState.PRESENT
 
 
+def test_a_new_manifest_with_other_digests_makes_files_unverified(tmp_path: Path) -> None:
+    copy, model = tmp_path / "copy", tmp_path / "model"
+    copy.mkdir()
+    (copy / "a").write_bytes(b"abc")
+    fetch(plan_for({"a": b"abc"}, model, LocalSource(copy)), patience=HASTY)
+    (file,) = plan_for({"a": b"abd"}, model, NOWHERE).files
+    assert file.state is FileState.PRESENT
+
+
 def test_sources_and_what_they_offer(tmp_path: Path) -> None:
     some = HttpsSource("http://127.0.0.1:9/", files=("ckpt-0/*",))
     plan = plan_for(FILES, tmp_path / "m", some)

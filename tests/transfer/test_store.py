@@ -95,6 +95,16 @@ def test_a_model_elsewhere_is_found_by_name_while_it_is_there(
         store.find("tiny")
 
 
+def test_a_directory_that_holds_another_model_by_now_is_not_found(
+    store: Store, copy: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    _fetch(copy, elsewhere)
+    store.note_elsewhere(elsewhere, "other", REVISION)
+    with pytest.raises(NotFetchedError):
+        store.find("other")
+
+
 def test_the_stores_own_directory_is_not_elsewhere(store: Store, copy: Path) -> None:
     directory = store.directory("tiny", REVISION)
     _fetch(copy, directory)
