@@ -92,7 +92,10 @@ class SwarmStorage:
         busy = {f"{index}" for index in active}
         total = 0
         for path in self.folder.iterdir():
-            status = path.lstat()
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue  # another thread has just given it its final name
             if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and path.name not in busy:
                 total += status.st_blocks * 512
         return total
