@@ -102,6 +102,6 @@ def text(report: VerifyReport, trusted: TrustedManifest, directory: Path) -> str
         )
     found = faults(report)
     more = [f"... and {len(found) - _SHOWN} more (--json lists all)"] if len(found) > _SHOWN else []
-    summary = f"{name} is NOT what its manifest says: {len(found)} faults, {checked} right"
+    summary = f"{name} is NOT what its manifest says: {count_text(len(found), "fault")}, {checked} right"
     repair = f"repair: grokdist fetch {name} --repair --dir {directory}"
     return "\n".join([summary, *found[:_SHOWN], *more, repair])
