@@ -11,9 +11,9 @@ import pytest
 
 from tools.grok_mini.model import (
     GROK_MINI,
-    Regularisation,
     init_params,
     logits_and_balance,
+    mixture,
     token_losses,
 )
 from tools.grok_mini.optimiser import AdamW
@@ -63,30 +63,42 @@ def logits_of(params: dict[str, jax.Array], tokens: np.ndarray) -> jax.Array:
     return logits_and_balance(params, tokens, TINY)[0]
 
 
-@partial(jax.jit, static_argnums=(1,))
-def loss_and_grads(
-    params: dict[str, jax.Array], capacity: int | None
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    def loss(params: dict[str, jax.Array]) -> jax.Array:
-        how = Regularisation(capacity=capacity)
-        logits, _ = logits_and_balance(params, WINDOWS[:, :-1], TINY, how)
-        return jnp.mean(token_losses(logits, WINDOWS[:, 1:]))
+@partial(jax.jit, static_argnums=(2,))
+def mixed(
+    params: dict[str, jax.Array], x: jax.Array, capacity: int | None
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], jax.Array]]:
+    """The expert layer's output, and gradients of its norm by the parameters and by ``x``."""
 
-    return jax.value_and_grad(loss)(params)
+    def forward(params: dict[str, jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output, _ = mixture(params, "transformer/decoder_layer_0", x, TINY, capacity)
+        return jnp.sum(output**2), output
 
-
-def test_enough_capacity_is_the_exact_model_and_gradient() -> None:
-    exact, exact_grads = loss_and_grads(params(), None)
-    dispatched, grads = loss_and_grads(params(), 2 * 16)
-    assert float(dispatched) == pytest.approx(float(exact), rel=1e-6)
-    for name, grad in grads.items():
-        np.testing.assert_allclose(grad, exact_grads[name], atol=2e-6, err_msg=name)
+    grads, output = jax.grad(forward, argnums=(0, 1), has_aux=True)(params, x)
+    return output, grads
 
 
-def test_too_little_capacity_drops_tokens() -> None:
-    exact, _ = loss_and_grads(params(), None)
-    dropping, _ = loss_and_grads(params(), 1)
-    assert abs(float(dropping) - float(exact)) > 1e-3
+X = np.random.default_rng(2).normal(size=(2, 16, TINY.emb_size)).astype(np.float32)
+
+
+def expert_loads() -> np.ndarray:
+    """How many tokens of ``X`` choose each expert."""
+    scores = X.reshape(-1, TINY.emb_size) @ params()["transformer/decoder_layer_0/router/w"]
+    return np.bincount(np.argsort(-scores, axis=-1)[:, :2].ravel())
+
+
+def test_just_enough_capacity_is_the_exact_model_and_gradient() -> None:
+    exact, exact_grads = mixed(params(), X, None)
+    dispatched, grads = mixed(params(), X, int(expert_loads().max()))
+    np.testing.assert_allclose(dispatched, exact, atol=1e-5)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-4), grads, exact_grads)
+
+
+def test_one_place_too_few_drops_a_token_of_each_busiest_expert() -> None:
+    exact, _ = mixed(params(), X, None)
+    loads = expert_loads()
+    dropping, _ = mixed(params(), X, int(loads.max()) - 1)
+    different = np.abs(dropping - exact).max(axis=-1) > 1e-4
+    assert np.count_nonzero(different) == np.count_nonzero(loads == loads.max())
 
 
 def test_a_later_token_changes_no_earlier_logits() -> None:
@@ -142,6 +154,7 @@ def test_an_epoch_takes_every_window_once() -> None:
     assert len(set(seen % 16)) == 1
     again = batch_at(numbered, RECIPE, per_epoch)[:, 0]
     assert not np.array_equal(again, seen[: RECIPE.batch])
+    assert again[0] % 16 != seen[0] % 16
 
 
 def test_the_rate_does_not_depend_on_the_length_before_the_decay() -> None:
