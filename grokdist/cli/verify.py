@@ -102,6 +102,7 @@ def text(report: VerifyReport, trusted: TrustedManifest, directory: Path) -> str
         )
     found = faults(report)
     more = [f"... and {len(found) - _SHOWN} more (--json lists all)"] if len(found) > _SHOWN else []
-    summary = f"{name} is NOT what its manifest says: {count_text(len(found), "fault")}, {checked} right"
+    faulty = count_text(len(found), "fault")
+    summary = f"{name} is NOT what its manifest says: {faulty}, {checked} right"
     repair = f"repair: grokdist fetch {name} --repair --dir {directory}"
     return "\n".join([summary, *found[:_SHOWN], *more, repair])
