@@ -6,5 +6,5 @@
 
 from __future__ import annotations
 
-ROOT_SHA256 = "b5232adf7500b7ac00a8c4fea40cbd3b56334d3a5577721834d284b2791fdf74"
+ROOT_SHA256 = "6c39bf58fa2b55b3ccdb99810e75a8152f11aa39064eb8fdec9b8cdaa5b67daa"
 """SHA-256 of the bytes of ``1.root.json`` in the embedded registry."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from grokdist.catalog.trust_root import EMBEDDED_ROOT_SHA256
+from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.cli.exit_codes import MEANINGS
 from grokdist.cli.main import app
 
@@ -44,4 +44,4 @@ def test_the_two_commands_stand_on_the_first_screen(repository: Path) -> None:
 
 def test_trust_root_fingerprint_is_the_one_in_the_code(repository: Path) -> None:
     for name in ("README.md", "SECURITY.md"):
-        assert EMBEDDED_ROOT_SHA256 in (repository / name).read_text("utf-8"), name
+        assert ROOT_SHA256 in (repository / name).read_text("utf-8"), name
