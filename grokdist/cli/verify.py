@@ -104,5 +104,9 @@ def text(report: VerifyReport, trusted: TrustedManifest, directory: Path) -> str
     more = [f"... and {len(found) - _SHOWN} more (--json lists all)"] if len(found) > _SHOWN else []
     faulty = count_text(len(found), "fault")
     summary = f"{name} is NOT what its manifest says: {faulty}, {checked} right"
-    repair = f"repair: grokdist fetch {name} --repair --dir {directory}"
-    return "\n".join([summary, *found[:_SHOWN], *more, repair])
+    remedy = []
+    if report.missing or report.mismatched:
+        remedy.append(f"repair: grokdist fetch {name} --repair --dir {directory}")
+    if report.extra:
+        remedy.append("the manifest does not list what is extra: take it out of the directory")
+    return "\n".join([summary, *found[:_SHOWN], *more, *remedy])
