@@ -67,6 +67,7 @@ def open_verified(
         ResourceError: the weights do not fit.
     """
     from grokdist.cli.lookup import manifest_of, stored_model
+    from grokdist.transfer.store import Store
 
     if unsafe_unverified and target is not None and Path(target).is_dir():
         out.warning(f"UNVERIFIED: nothing vouches for the bytes in {target}; you asked for it")
@@ -83,6 +84,13 @@ def open_verified(
         )
     trusted = manifest_of(stored, None, out)
     manifest = trusted.manifest
+    if not trusted.signed_by.signed and not Store().knows(stored.directory):
+        # A directory from elsewhere may bring a manifest and a receipt that fit its bytes.
+        raise TrustError(
+            f"nothing vouches for the bytes in {stored.directory}: its manifest is not signed,"
+            " and it was not fetched on this machine",
+            hint=f"grokdist run --model {stored.directory} --unsafe-unverified",
+        )
     _require(manifest, stored, memory)
     _check(stored, manifest, out)
     return VerifiedModel(directory=stored.directory, name=manifest.name, manifest=manifest)

@@ -113,6 +113,11 @@ class Store:
         """Every model directory that is known, by name; unfinished ones have no receipt."""
         return [stored for name in _names(self.models) for stored in self._releases(name)]
 
+    def knows(self, directory: Path) -> bool:
+        """True where a fetch on this machine, into the store or elsewhere, made the directory."""
+        wanted = directory.resolve()
+        return any(stored.directory.resolve() == wanted for stored in self.list())
+
     def find(self, target: str) -> StoredModel:
         """Find a model by its name in the store, or by its directory.
 

@@ -159,6 +159,21 @@ def test_run_reads_stdin_and_tokens(
     assert by_ids["token_ids"] == given["token_ids"]
 
 
+def test_an_unsigned_manifest_vouches_only_where_it_was_fetched_by(
+    cli: Cli, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = repository / "manifests/models/grok-mini.json"
+    target = tmp_path / "by-file"
+    assert cli("fetch", "grok-mini", "--manifest", manifest, "--dir", target).code == 0
+    ended = cli("run", "--model", target, "Once", "--max-tokens", "1")
+    assert ended.code == 0
+    assert "not signed" in ended.err
+    monkeypatch.setenv("GROKDIST_HOME", str(tmp_path / "another-machine"))
+    ended = cli("run", "--model", target, "Once", "--max-tokens", "1")
+    assert ended.code == 10
+    assert ended.out == ""
+
+
 def test_unsafe_says_so_loudly(cli: Cli, mini: Path) -> None:
     shutil.rmtree(mini / ".grokdist")
     ended = cli("run", "--model", mini, "Once", "--max-tokens", "2", "--unsafe-unverified", "-q")
