@@ -241,6 +241,8 @@ class Membership:
             raise SourceError(
                 f"no peer gave the torrent's metadata in {self._stall:.0f} s{told}",
                 source=self._name,
+                # A swarm that nobody is in is not waited for again in this run.
+                permanent=True,
             )
         try:
             files = read_torrent(data)
