@@ -63,6 +63,7 @@ def fetch(
     manifest: Annotated[
         Path | None, typer.Option(help="Fetch by this manifest file; its signer is you.")
     ] = None,
+    strict_freshness: options.StrictFreshness = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large fetch.")] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -78,7 +79,7 @@ def fetch(
     from grokdist.transfer.store import Store
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
-    trusted = trusted_manifest(model, manifest, out)
+    trusted = trusted_manifest(model, manifest, out, strict_freshness=strict_freshness)
     wanted = trusted.manifest
     if not dry_run:
         out.note(notice(wanted))

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from grokdist.transfer.store import StoredModel
 
 
-def trusted_manifest(model: str, manifest_file: Path | None, out: Output) -> TrustedManifest:
+def trusted_manifest(
+    model: str, manifest_file: Path | None, out: Output, *, strict_freshness: bool = False
+) -> TrustedManifest:
     """The manifest of a model, verified against the embedded registry unless given as a file.
+
+    Args:
+        model: its name.
+        manifest_file: a manifest to take instead of the catalog's.
+        out: where to warn.
+        strict_freshness: refuse an expired catalog rather than warn.
 
     Raises:
         UnknownModelError: no such model; a manifest file that cannot be parsed.
@@ -25,7 +33,7 @@ def trusted_manifest(model: str, manifest_file: Path | None, out: Output) -> Tru
     from grokdist.catalog.registry import Registry, manifest_from_file
 
     if manifest_file is None:
-        trusted = Registry.embedded().load(model)
+        trusted = Registry.embedded().load(model, strict_freshness=strict_freshness)
     else:
         trusted = manifest_from_file(manifest_file)
         if trusted.manifest.name != model:
@@ -55,7 +63,13 @@ def stored_model(target: str) -> StoredModel:
         raise
 
 
-def manifest_of(stored: StoredModel, manifest_file: Path | None, out: Output) -> TrustedManifest:
+def manifest_of(
+    stored: StoredModel,
+    manifest_file: Path | None,
+    out: Output,
+    *,
+    strict_freshness: bool = False,
+) -> TrustedManifest:
     """The manifest that a model directory must equal.
 
     That of the catalog, for the model its receipt names; the receipt itself is not trusted. A
@@ -82,7 +96,7 @@ def manifest_of(stored: StoredModel, manifest_file: Path | None, out: Output) ->
             hint=f"grokdist verify {stored.directory} --manifest FILE",
         )
     elif receipt.signed_by.registry != "unsigned":
-        trusted = Registry.embedded().load(receipt.model)
+        trusted = Registry.embedded().load(receipt.model, strict_freshness=strict_freshness)
         if trusted.sha256 != receipt.manifest_sha256:
             out.note(
                 f"the catalog's manifest of {receipt.model} is not the one this was fetched by;"

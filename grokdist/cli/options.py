@@ -8,4 +8,8 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+StrictFreshness = Annotated[
+    bool,
+    typer.Option("--strict-freshness", help="Refuse a signed catalog whose time has expired."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _LINE_EVERY_S = 10.0
+_NOTES_KEPT = 1000
 _TASKS = {"check": "checking", "fetch": "fetching", "verify": "verifying"}
 
 
@@ -23,6 +24,22 @@ def progress_for(out: Output) -> Progress:
     if out.quiet:
         return NoProgress()
     return BarProgress(out) if out.interactive else LineProgress(out)
+
+
+class _Notes:
+    """Which notes were said: four connections that meet one trouble need to say it once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def new(self, message: str) -> bool:
+        """True the first time; forgets once there are too many to keep."""
+        if message in self._said:
+            return False
+        if len(self._said) >= _NOTES_KEPT:
+            self._said.clear()
+        self._said.add(message)
+        return True
 
 
 class LineProgress:
@@ -36,6 +53,7 @@ class LineProgress:
         self._task = ""
         self._started = self._said = time.monotonic()
         self._by_source: dict[str, int] = {}
+        self._notes = _Notes()
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
         """Start a stage."""
@@ -71,7 +89,8 @@ class LineProgress:
 
     def note(self, message: str) -> None:
         """Pass on what the engine has to say."""
-        self._out.note(message)
+        if self._notes.new(message):
+            self._out.note(message)
 
     def end(self) -> None:
         """End the stage."""
@@ -101,6 +120,7 @@ class BarProgress:
         self._lock = threading.Lock()
         self._by_source: dict[str, int] = {}
         self._files = self._files_done = 0
+        self._notes = _Notes()
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
         """Show a new bar."""
@@ -151,6 +171,8 @@ class BarProgress:
 
     def note(self, message: str) -> None:
         """Print above the bar."""
+        if not self._notes.new(message):
+            return
         if self._bar is not None:
             self._bar.console.print(message, markup=False, highlight=False)
         else:

@@ -21,6 +21,7 @@ def show(
     manifest: Annotated[
         Path | None, typer.Option(help="Read this manifest file instead of the catalog.")
     ] = None,
+    strict_freshness: options.StrictFreshness = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -30,7 +31,7 @@ def show(
     from grokdist.policy.mof import evaluate
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
-    trusted = trusted_manifest(model, manifest, out)
+    trusted = trusted_manifest(model, manifest, out, strict_freshness=strict_freshness)
     result = evaluate(trusted.manifest)
     out.result(document(trusted, result), text(trusted, result))
 

@@ -32,6 +32,7 @@ def verify(
         typer.Option("--quick", help="Trust files unchanged (size, times, inode) since hashed."),
     ] = False,
     jobs: Annotated[int | None, typer.Option(min=1, help="Files hashed at once.")] = None,
+    strict_freshness: options.StrictFreshness = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -43,7 +44,7 @@ def verify(
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     stored = stored_model(model)
-    trusted = manifest_of(stored, manifest, out)
+    trusted = manifest_of(stored, manifest, out, strict_freshness=strict_freshness)
     progress = progress_for(out)
     try:
         report = check(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -143,6 +145,23 @@ def test_a_broken_configuration_file_is_a_sentence(
         config.write_text(text, "utf-8")
         ended = cli("list")
         assert (ended.code, "configuration file" in ended.err) == (2, True)
+
+
+def test_an_expired_catalog_warns_and_is_refused_when_asked(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LongAfter(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2100, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("grokdist.catalog.registry.datetime", LongAfter)
+    warned = cli("show", "grok-1")
+    assert (warned.code, "warning: the signed catalog expired at" in warned.err) == (0, True)
+    for command in ("show", "fetch"):
+        refused = cli(command, "grok-1", "--strict-freshness")
+        assert (refused.code, refused.out) == (10, "")
+        assert "expired" in refused.err
 
 
 @pytest.fixture
