@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Expectations are the CPU's, also where an accelerator is at hand.
+os.environ["JAX_PLATFORMS"] = "cpu"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _FOREIGN = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "http_proxy", "https_proxy", "all_proxy")
 

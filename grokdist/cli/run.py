@@ -86,7 +86,7 @@ def run(
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
-    engine = load_engine(opened, mesh=mesh, dtype=dtype)
+    engine = load_engine(opened, mesh=mesh, dtype=dtype, out=out)
 
     from grokdist_runtime.sampling import SamplingParams
 
@@ -108,7 +108,9 @@ def run(
         out.asked(stats_line(completion))
 
 
-def load_engine(opened: VerifiedModel, *, mesh: str | None, dtype: str | None) -> Engine:
+def load_engine(
+    opened: VerifiedModel, *, mesh: str | None, dtype: str | None, out: Output
+) -> Engine:
     """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for."""
     from grokdist_runtime.config import ModelConfig
     from grokdist_runtime.devices import simulate_for_mesh
@@ -120,13 +122,16 @@ def load_engine(opened: VerifiedModel, *, mesh: str | None, dtype: str | None) -
     config = None
     if opened.config is not None and not (opened.directory / CONFIG_FILE).exists():
         config = ModelConfig.from_mapping(opened.config)
-    return Engine.load(
+    engine = Engine.load(
         opened.directory,
         config=config,
         mesh=mesh,
         dtype=dtype,
         compile_cache=home() / "cache" / "jax",
     )
+    if dtype is not None and engine.runner.spec.dtype != dtype:
+        out.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
+    return engine
 
 
 def read_tokens(path: Path) -> Any:

@@ -51,7 +51,7 @@ def score(
         opened = VerifiedModel(directory=Path(model), name=Path(model).name, manifest=None)
     else:
         opened = open_verified(model, memory=host_memory(), unsafe_unverified=False, out=out)
-    engine = load_engine(opened, mesh=mesh, dtype=dtype)
+    engine = load_engine(opened, mesh=mesh, dtype=dtype, out=out)
 
     from grokdist_runtime.engine import log_probabilities
 

@@ -219,6 +219,14 @@ def test_score_gives_logits_and_logprobs(cli: Cli, tmp_path: Path) -> None:
     assert document["perplexity"] == pytest.approx(np.exp(-np.mean(expected)), rel=1e-3)
 
 
+def test_a_cpu_says_that_it_computes_finer_than_asked(cli: Cli) -> None:
+    asked = cli("score", "To be", "--dtype", "bfloat16", "--json")
+    assert (asked.code, "the CPU computes in float32" in asked.err) == (0, True)
+    plain = cli("score", "To be", "--dtype", "float32", "--json")
+    assert "the CPU computes" not in plain.err
+    assert plain.json == asked.json
+
+
 def test_inspect_lists_the_tensors(cli: Cli, mini: Path) -> None:
     tensors = cli("inspect", mini, "--json").json["tensors"]
     assert len(tensors) == len(list((mini / "ckpt-0").iterdir()))
