@@ -91,8 +91,10 @@ class _Story:
             **os.environ,
             "GROKDIST_HOME": str(work / "home"),
             "GROKDIST_CONFIG": str(work / "none.toml"),
-            # A bare checkout is run with its folders on the path; the children need them too.
+            # The children run the code that this process runs, wherever it came from, and not
+            # what a folder named grokdist in the working directory may hold.
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "PYTHONSAFEPATH": "1",
         }
 
     def say(self, text: str) -> None:

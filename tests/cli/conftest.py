@@ -50,11 +50,17 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def spawn(*argv: str | Path, cwd: Path, **env: str) -> subprocess.Popen[str]:
-    """Start one command in a process of its own, from the checkout at ``cwd``."""
+def spawn(
+    *argv: str | Path, cwd: Path, elsewhere: Path | None = None, **env: str
+) -> subprocess.Popen[str]:
+    """Start one command in a process of its own, of the checkout at ``cwd``.
+
+    Its working directory is ``elsewhere`` if that is given; nothing is imported from there.
+    """
+    python = [sys.executable] if elsewhere is None else [sys.executable, "-P"]
     return subprocess.Popen(
-        [sys.executable, "-m", "grokdist", *map(str, argv)],
-        cwd=cwd,
+        [*python, "-m", "grokdist", *map(str, argv)],
+        cwd=elsewhere or cwd,
         env={**os.environ, "PYTHONPATH": f"{cwd}{os.pathsep}{cwd / 'runtime'}", **env},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -244,7 +244,12 @@ def test_inspect_refuses_a_hostile_shard(cli: Cli, tmp_path: Path) -> None:
 def test_the_demo_tells_the_whole_story_and_cleans_up(repository: Path, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    ended = finish(spawn("demo", "--json", cwd=repository, TMPDIR=str(scratch)), timeout=240)
+    # Started where a folder of the same name lies, which is none of its business.
+    stranger = tmp_path / "stranger/grokdist"
+    stranger.mkdir(parents=True)
+    (stranger / "__init__.py").write_text("raise SystemExit('a stranger ran')", "utf-8")
+    child = spawn("demo", "--json", cwd=repository, elsewhere=stranger.parent, TMPDIR=str(scratch))
+    ended = finish(child, timeout=240)
     assert ended.code == 0, ended.err
     codes = [step["exit_code"] for step in json.loads(ended.out)["steps"]]
     assert codes == [0, 0, 0, 11, 11, 0, 0]
