@@ -56,10 +56,6 @@ class PolicyError(GrokdistError):
     """A licence or policy forbids what was asked, or asks for consent first."""
 
 
-class NoWeightsError(PolicyError):
-    """The model is known, but its publisher released no weights to fetch."""
-
-
 class UnknownModelError(GrokdistError):
     """No manifest by that name, or the manifest cannot be read."""
 

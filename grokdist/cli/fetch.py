@@ -71,7 +71,7 @@ def fetch(
 ) -> None:
     """Fetch a model from every source at once, verify it and write a receipt."""
     from grokdist.cli.lookup import trusted_manifest
-    from grokdist.cli.progress import progress_for
+    from grokdist.cli.progress import showing
     from grokdist.policy.notice import notice
     from grokdist.transfer.engine import fetch as run_plan
     from grokdist.transfer.plan import make_plan
@@ -100,16 +100,14 @@ def fetch(
         plan.close()
         out.result(plan_document(plan), plan_text(plan))
         return
+    # The engine asks for room too; nobody is asked to confirm what cannot be.
     plan.require_space()
     if not yes and plan.fetch_bytes > _ASK_ABOVE and sys.stdin.isatty():
         typer.confirm(f"Fetch {bytes_text(plan.fetch_bytes)}?", err=True, abort=True)
     store = Store()
     store.prepare()
-    progress = progress_for(out)
-    try:
+    with showing(out) as progress:
         result = run_plan(plan, progress)
-    finally:
-        progress.end()
     store.note_elsewhere(result.directory, wanted.name, wanted.revision)
     out.result(result_document(trusted, result), _result_text(trusted, result))
     if seed_ratio:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +18,7 @@ from grokdist.settings import home
 if TYPE_CHECKING:
     from grokdist.catalog.manifest import Manifest
 
+_RECORD = "acceptances.json"
 _MAX_BYTES = 1 << 20
 
 Model = Annotated[str, typer.Argument(help="Name of a model in the catalog.")]
@@ -100,7 +99,7 @@ def accept(
     remember(record)
     out.result(
         {"model": manifest.name, "accepted": record},
-        f"accepted {record} for {manifest.title}; recorded in {_path()}",
+        f"accepted {record} for {manifest.title}; recorded in {home() / _RECORD}",
     )
 
 
@@ -118,35 +117,31 @@ def remember(record: str) -> None:
     Raises:
         StoreError: the record cannot be written.
     """
+    from grokdist.transfer.store import Store
+    from grokdist.transfer.tree import ModelTree
+
     records = _load()
     records.setdefault(record, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
-    path = _path()
+    Store().prepare()
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".acceptances-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json_module.dump(records, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
+        with ModelTree(home()) as tree:
+            tree.write_small(_RECORD, json_module.dumps(records, indent=2).encode())
     except OSError as error:
-        raise StoreError(f"the acceptance cannot be recorded in {path}: {error}") from error
-
-
-def _path() -> Path:
-    return home() / "acceptances.json"
+        raise StoreError(f"cannot record the acceptance in {home()}: {error.strerror}") from error
 
 
 def _load() -> dict[str, str]:
     """Acceptances by text and the time each was given."""
-    path = _path()
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise StoreError(f"{path} is over {_MAX_BYTES} bytes; expected a small record")
-        records: Any = json_module.loads(path.read_bytes())
-    except FileNotFoundError:
+    from grokdist.transfer.tree import ModelTree
+
+    path = home() / _RECORD
+    if not home().is_dir():
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    with ModelTree(home()) as tree:
+        data = tree.read_small(_RECORD, _MAX_BYTES)
+    try:
+        records: Any = json_module.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} cannot be read: {error}", hint=f"rm {path}") from error
     if not isinstance(records, dict):
         raise StoreError(f"{path} is not a record of acceptances", hint=f"rm {path}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from grokdist.cli.format import bytes_text, duration_text
@@ -17,6 +19,16 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 _NOTES_KEPT = 1000
 _TASKS = {"check": "checking", "fetch": "fetching", "verify": "verifying"}
+
+
+@contextlib.contextmanager
+def showing(out: Output) -> Iterator[Progress]:
+    """The listener for the ``with``; takes its bar away also when the work inside fails."""
+    progress = progress_for(out)
+    try:
+        yield progress
+    finally:
+        progress.end()
 
 
 def progress_for(out: Output) -> Progress:

@@ -119,7 +119,7 @@ def _bundled(out: Output) -> StoredModel:
     from grokdist.catalog.registry import Registry
     from grokdist.cli.fetch import make_request
     from grokdist.cli.lookup import say_trust
-    from grokdist.cli.progress import progress_for
+    from grokdist.cli.progress import showing
     from grokdist.transfer.engine import fetch
     from grokdist.transfer.plan import make_plan
     from grokdist.transfer.sources.resolve import build_sources
@@ -137,11 +137,8 @@ def _bundled(out: Output) -> StoredModel:
         pass
     say_trust(trusted, out)
     request = make_request(trusted, source=("local",), directory=directory)
-    progress = progress_for(out)
-    try:
+    with showing(out) as progress:
         fetch(make_plan(request, build_sources(request)), progress)
-    finally:
-        progress.end()
     return store.find(str(directory))
 
 
@@ -166,20 +163,17 @@ def _require(manifest: Manifest, stored: StoredModel, memory: int) -> None:
 
 
 def _check(stored: StoredModel, manifest: Manifest, out: Output) -> None:
-    from grokdist.cli.progress import progress_for
+    from grokdist.cli.progress import showing
     from grokdist.cli.verify import faults
     from grokdist.transfer.verify import verify
 
-    progress = progress_for(out)
-    try:
+    with showing(out) as progress:
         report = verify(
             stored.directory,
             manifest,
             quick=manifest.size > _ALWAYS_HASHED,
             progress=progress,
         )
-    finally:
-        progress.end()
     read = [path for path in report.extra if _would_be_read(path)]
     if report.missing or report.mismatched or read:
         found = [line for line in faults(report) if not line.startswith("extra:")]

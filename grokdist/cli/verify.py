@@ -39,14 +39,13 @@ def verify(
 ) -> None:
     """Hash a model again and compare it with its signed manifest, offline."""
     from grokdist.cli.lookup import manifest_of, stored_model
-    from grokdist.cli.progress import progress_for
+    from grokdist.cli.progress import showing
     from grokdist.transfer.verify import verify as check
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     stored = stored_model(model)
     trusted = manifest_of(stored, manifest, out, strict_freshness=strict_freshness)
-    progress = progress_for(out)
-    try:
+    with showing(out) as progress:
         report = check(
             stored.directory,
             trusted.manifest,
@@ -56,8 +55,6 @@ def verify(
             jobs=jobs,
             progress=progress,
         )
-    finally:
-        progress.end()
     out.result(document(report), text(report, trusted, stored.directory))
     if not report.ok:
         raise typer.Exit(ExitCode.DIGEST)
