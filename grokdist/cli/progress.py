@@ -54,7 +54,7 @@ class _Notes:
         return True
 
 
-class LineProgress:
+class LineProgress(NoProgress):
     """One line every ten seconds, for logs and pipes."""
 
     def __init__(self, out: Output) -> None:
@@ -121,7 +121,7 @@ class LineProgress:
         return ", ".join(parts)
 
 
-class BarProgress:
+class BarProgress(NoProgress):
     """One bar a stage: bytes, rate, time left, and what each source brought."""
 
     def __init__(self, out: Output) -> None:
