@@ -22,6 +22,7 @@ from grokdist.catalog.manifest import Manifest
 from grokdist.catalog.parsing import parse_manifest
 from grokdist.catalog.serialise import serialise_manifest
 from grokdist.policy.mof_components import COMPONENTS
+from grokdist.trust.merkle import hash_blocks, root
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUNDLED = "grok-mini"
@@ -77,6 +78,7 @@ def build_bundled(repository: Path) -> Manifest:
                     "size": len(content),
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "git_blob": blob_id(content),
+                    "pieces_root": root(hash_blocks(content)).hex() if content else None,
                 }
             )
     tree["files"] = entries

@@ -48,6 +48,8 @@ class FileEntry:
         sha256: 64 lower-case hex digits; None where only ``git_blob`` is known.
         git_blob: 40 hex digits, the git object id of the file (of its LFS pointer for LFS files).
         lfs: True where ``git_blob`` names an LFS pointer blob rather than the content.
+        pieces_root: 64 hex digits, the root of the content's BEP 52 tree (``trust/merkle.py``);
+            None where it was not computed, and for an empty file, which has none.
     """
 
     path: str
@@ -55,6 +57,7 @@ class FileEntry:
     sha256: str | None
     git_blob: str | None = None
     lfs: bool = False
+    pieces_root: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

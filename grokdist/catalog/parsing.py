@@ -115,12 +115,17 @@ def _file(cursor: Cursor) -> FileEntry:
     if sha256 is None and (git_blob is None or lfs):
         # The blob of an LFS pointer says nothing about content that has no sha256 beside it.
         raise cursor.error("a sha256, or the git_blob of the content", found="without a digest")
+    size = cursor["size"].integer()
+    pieces_root = cursor.optional("pieces_root", _sha256)
+    if pieces_root is not None and size == 0:
+        raise cursor["pieces_root"].error("none, since an empty file has no tree")
     return FileEntry(
         path=_path(cursor["path"]),
-        size=cursor["size"].integer(),
+        size=size,
         sha256=sha256,
         git_blob=git_blob,
         lfs=lfs,
+        pieces_root=pieces_root,
     )
 
 

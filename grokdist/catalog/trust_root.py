@@ -6,5 +6,5 @@
 
 from __future__ import annotations
 
-ROOT_SHA256 = "6c39bf58fa2b55b3ccdb99810e75a8152f11aa39064eb8fdec9b8cdaa5b67daa"
+ROOT_SHA256 = "6d093896c8302c3500d79e44bb86e449d0b009ce675dd6453b44367839981b51"
 """SHA-256 of the bytes of ``1.root.json`` in the embedded registry."""

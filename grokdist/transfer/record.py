@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import grokdist
 from grokdist.catalog.manifest import SignedBy
@@ -50,6 +51,7 @@ def make_receipt(
     source_bytes: Mapping[str, int],
     started: datetime,
     old: Receipt | None,
+    roots: Mapping[str, str] = MappingProxyType({}),
 ) -> Receipt:
     """The receipt after a fetch in which all files of ``rows`` were found right.
 
@@ -61,6 +63,8 @@ def make_receipt(
         started: when the run began.
         old: the receipt of earlier fetches into the directory; what it says of files that are
             still in the manifest, and were not asked for this time, is kept.
+        roots: tree roots, 64 hex digits, of the files whose tree was built in this run; others
+            keep the one that the manifest or ``old`` names.
     """
     manifest = request.trusted.manifest
     if old is not None and old.model != manifest.name:
@@ -71,8 +75,14 @@ def make_receipt(
     for path, row in rows.items():
         same = path in earlier and earlier[path].sha256 == row.sha256
         sources = origins.get(path, earlier[path].sources if same else ())
+        known = roots.get(path) or entries[path].pieces_root
+        known = known or (earlier[path].pieces_root if same else None)
         files[path] = ReceiptFile(
-            path=path, size=entries[path].size, sha256=row.sha256, sources=sources
+            path=path,
+            size=entries[path].size,
+            sha256=row.sha256,
+            sources=sources,
+            pieces_root=known if entries[path].size else None,
         )
     for path, file in earlier.items():
         entry = entries.get(path)

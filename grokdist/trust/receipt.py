@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from grokdist.errors import TrustError
@@ -41,12 +41,15 @@ class ReceiptFile:
         size: bytes.
         sha256: its SHA-256, computed here.
         sources: names of the sources its bytes came from; empty if it was here before.
+        pieces_root: root of its BEP 52 tree, computed here from the bytes that had ``sha256``;
+            None where no tree was built, and for an empty file.
     """
 
     path: str
     size: int
     sha256: str
     sources: tuple[str, ...] = ()
+    pieces_root: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +124,19 @@ class Receipt:
     openness: str | None
     tool: str
 
+    def with_roots(self, roots: Mapping[str, str]) -> Receipt:
+        """The receipt with the tree roots of ``roots`` (path to 64 hex digits) added.
+
+        Paths that it does not list, and empty files, are passed over.
+        """
+        files = tuple(
+            replace(file, pieces_root=roots[file.path])
+            if file.size and file.path in roots
+            else file
+            for file in self.files
+        )
+        return replace(self, files=files)
+
     def to_json(self) -> bytes:
         """The receipt as a readable JSON document."""
         document = {
@@ -155,6 +171,7 @@ class Receipt:
                     "size": file.size,
                     "sha256": file.sha256,
                     "sources": list(file.sources),
+                    "pieces_root": file.pieces_root,
                 }
                 for file in self.files
             ],
@@ -223,7 +240,10 @@ def _file(value: object, where: str) -> ReceiptFile:
         size=fields.count("size"),
         sha256=fields.matching("sha256", _HEX64),
         sources=fields.texts("sources"),
+        pieces_root=fields.hex64_or_none("pieces_root"),
     )
+    if file.pieces_root is not None and file.size == 0:
+        raise ReceiptError(f"{where}.pieces_root is given for an empty file; expected none")
     fields.require_all_read()
     names = file.path.split("/")
     if any(name in ("", ".", "..") for name in names) or "\0" in file.path:
@@ -270,6 +290,13 @@ class _Fields:
         if not form.fullmatch(text):
             raise self._wrong(key, f"text of the form {form.pattern}")
         return text
+
+    def hex64_or_none(self, key: str) -> str | None:
+        """64 hex digits; null, or a field that an earlier version did not write, is None."""
+        if self._fields.get(key) is None:
+            self._read.add(key)
+            return None
+        return self.matching(key, _HEX64)
 
     def count(self, key: str) -> int:
         return self._count(self.value(key), key)

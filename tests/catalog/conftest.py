@@ -74,6 +74,7 @@ def manifest_tree() -> dict[str, Any]:
                 "sha256": "a" * 64,
                 "git_blob": "b" * 40,
                 "lfs": True,
+                "pieces_root": "e" * 64,
             },
             {"path": "LICENSE.txt", "size": 0, "sha256": "c" * 64},
             {"path": "config.json", "size": 7, "sha256": None, "git_blob": "d" * 40},

@@ -16,6 +16,7 @@ from grokdist.catalog.registry import Registry
 from grokdist.catalog.serialise import serialise_manifest
 from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.errors import TrustError
+from grokdist.trust.merkle import hash_blocks, root
 from tools.build_manifests import build_all
 from tools.sign_manifests import disagreements
 
@@ -109,6 +110,16 @@ def test_a_changed_byte_in_any_manifest(repository: Path, tmp_path: Path, name: 
             registry.load(name)
     path.write_bytes(data)
     assert registry.load(name).manifest.name == name
+
+
+def test_bundled_bytes_have_the_roots_that_the_manifest_names(repository: Path) -> None:
+    """And a model whose bytes nobody hashed here claims none."""
+    bundle = repository / "grokdist/bundled/grok-mini"
+    for entry in Registry.embedded().load("grok-mini").manifest.files:
+        assert entry.pieces_root == root(hash_blocks((bundle / entry.path).read_bytes())).hex()
+    for name in ("grok-1", "grok-2"):
+        files = Registry.embedded().load(name).manifest.files
+        assert not any(entry.pieces_root for entry in files)
 
 
 # Grok-1

@@ -64,7 +64,12 @@ def test_every_member_is_read(tree: dict[str, Any]) -> None:
     )
     assert manifest.anchors[0].kind is AnchorKind.GIT_COMMIT
     assert manifest.files[0] == FileEntry(
-        path="ckpt-0/tensor00000_000", size=100, sha256="a" * 64, git_blob="b" * 40, lfs=True
+        path="ckpt-0/tensor00000_000",
+        size=100,
+        sha256="a" * 64,
+        git_blob="b" * 40,
+        lfs=True,
+        pieces_root="e" * 64,
     )
     assert manifest.files[2] == FileEntry(
         path="config.json", size=7, sha256=None, git_blob="d" * 40
@@ -173,6 +178,10 @@ REFUSED = [
     ("files[0].sha256", "a" * 63, "64 lower-case hexadecimal digits"),
     ("files[0].sha256", "a" * 64 + "\n", "64 lower-case hexadecimal digits"),
     ("files[0].sha256", None, r"field files\[0\] is without a digest"),
+    ("files[0].pieces_root", "E" * 64, "64 lower-case hexadecimal digits"),
+    ("files[0].pieces_root", "e" * 63, "64 lower-case hexadecimal digits"),
+    ("files[0].pieces_root", 0, "64 lower-case hexadecimal digits|a string"),
+    ("files[0].size", 0, r"field files\[0\].pieces_root is .* expected none, since an empty"),
     ("files[0].git_blob", MISSING, r"field files\[0\].lfs is True; expected a git_blob"),
     ("files[0].lfs", 1, "expected true or false"),
     ("files[2].git_blob", None, "is without a digest"),

@@ -30,6 +30,14 @@ _FILES = st.lists(
         size=_COUNT,
         sha256=_HEX64,
         sources=st.lists(_TEXT, max_size=2).map(tuple),
+        pieces_root=st.none(),
+    )
+    | st.builds(
+        ReceiptFile,
+        path=_TEXT.filter(lambda text: "/" not in text and text not in (".", "..")),
+        size=st.integers(1, 1 << 60),
+        sha256=_HEX64,
+        pieces_root=_HEX64,
     ),
     max_size=4,
     unique_by=lambda file: file.path,
@@ -121,6 +129,25 @@ def _set(*path: Any, to: Any) -> bytes:
     return json.dumps(document).encode()
 
 
+def _with_root_of_nothing() -> bytes:
+    document = json.loads(EXAMPLE.to_json())
+    document["files"][0] |= {"size": 0, "pieces_root": "4" * 64}
+    return json.dumps(document).encode()
+
+
+def test_a_receipt_of_an_earlier_version_has_no_roots() -> None:
+    document = json.loads(EXAMPLE.to_json())
+    del document["files"][0]["pieces_root"]
+    assert parse_receipt(json.dumps(document).encode()) == EXAMPLE
+
+
+def test_roots_are_added_to_the_files_that_it_lists() -> None:
+    receipt = EXAMPLE.with_roots({"a/b": "4" * 64, "other": "5" * 64})
+    assert [file.pieces_root for file in receipt.files] == ["4" * 64]
+    assert parse_receipt(receipt.to_json()) == receipt
+    assert receipt.with_roots({}) == receipt
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -139,6 +166,10 @@ def _set(*path: Any, to: Any) -> bytes:
         (_set("files", 0, "size", to=True), "size"),
         (_set("files", 0, "size", to=1 << 61), "size"),
         (_set("files", 0, "sha256", to="0" * 63), "sha256"),
+        (_set("files", 0, "pieces_root", to="0" * 63), "pieces_root"),
+        (_set("files", 0, "pieces_root", to="A" * 64), "pieces_root"),
+        (_set("files", 0, "pieces_root", to=False), "pieces_root"),
+        (_with_root_of_nothing(), "pieces_root is given for an empty file"),
         (_set("files", to=[json.loads(EXAMPLE.to_json())["files"][0]] * 2), "twice"),
         (_set("files", to={}), "a list"),
         (_set("started", to="yesterday"), "started"),
