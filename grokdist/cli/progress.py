@@ -1,4 +1,8 @@
-"""Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing if quiet."""
+"""Progress on stderr: a live display on a terminal, a line every ten seconds elsewhere.
+
+Nothing is shown when quiet. What is shown comes from a ``Tally``; the picture is made by
+``frame``; here it only reaches the stream.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,30 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from grokdist.cli.format import bytes_text, duration_text
+from grokdist.cli.format import bytes_text, eta_text, plain_text, rate_text
 from grokdist.cli.output import Output
-from grokdist.transfer.progress import DISK, NoProgress, Progress
+from grokdist.cli.tally import TASKS, Tally, View
+from grokdist.transfer.progress import DISK, NoProgress, Progress, SourceState, Together
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-    from rich.progress import TaskID
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
 _LINE_EVERY_S = 10.0
+_FRAMES_A_SECOND = 4
 _NOTES_KEPT = 1000
-_TASKS = {"check": "checking", "fetch": "fetching", "verify": "verifying"}
 
 
 @contextlib.contextmanager
-def showing(out: Output) -> Iterator[Progress]:
-    """The listener for the ``with``; takes its bar away also when the work inside fails."""
-    progress = progress_for(out)
+def showing(out: Output, *others: Progress) -> Iterator[Progress]:
+    """The listener for the ``with``; takes its display away also when the work inside fails.
+
+    Args:
+        out: where it is shown.
+        others: more listeners, told the same.
+    """
+    progress = Together(progress_for(out), *others) if others else progress_for(out)
     try:
         yield progress
     finally:
@@ -35,7 +46,7 @@ def progress_for(out: Output) -> Progress:
     """The listener that fits where stderr goes."""
     if out.quiet:
         return NoProgress()
-    return BarProgress(out) if out.interactive else LineProgress(out)
+    return LiveProgress(out) if out.interactive else LineProgress(out)
 
 
 class _Notes:
@@ -43,161 +54,143 @@ class _Notes:
 
     def __init__(self) -> None:
         self._said: set[str] = set()
+        self._lock = threading.Lock()
 
     def new(self, message: str) -> bool:
         """True the first time; forgets once there are too many to keep."""
-        if message in self._said:
-            return False
-        if len(self._said) >= _NOTES_KEPT:
-            self._said.clear()
-        self._said.add(message)
-        return True
+        with self._lock:
+            if message in self._said:
+                return False
+            if len(self._said) >= _NOTES_KEPT:
+                self._said.clear()
+            self._said.add(message)
+            return True
 
 
-class LineProgress(NoProgress):
+class LineProgress(Tally):
     """One line every ten seconds, for logs and pipes."""
 
     def __init__(self, out: Output) -> None:
         """Report through ``out``."""
+        super().__init__(lambda: time.monotonic())
         self._out = out
-        self._lock = threading.Lock()
-        self._size = self._done = self._files = self._files_done = self._moved = 0
-        self._task = ""
-        self._started = self._said = time.monotonic()
-        self._by_source: dict[str, int] = {}
+        self._said = self._clock()
         self._notes = _Notes()
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
         """Start a stage."""
-        with self._lock:
-            self._task = _TASKS.get(task, task)
-            self._files, self._size, self._done = files, size, have
-            self._files_done = self._moved = 0
-            self._by_source = {}
-            self._started = self._said = time.monotonic()
+        super().begin(task, files=files, size=size, have=have)
+        self._said = self._clock()
 
     def claim(self, source: str, path: str, offset: int) -> None:
         """Tell which source works on a file, when verbose."""
+        super().claim(source, path, offset)
         if source != DISK:
             self._out.detail(f"{source}: {path}" + (f" from byte {offset}" if offset else ""))
 
     def advance(self, source: str, path: str, count: int) -> None:
         """Count bytes; say a line if the last one is long ago."""
-        with self._lock:
-            self._done += count
-            self._moved += count
-            self._by_source[source] = self._by_source.get(source, 0) + count
-            now = time.monotonic()
-            if now - self._said < _LINE_EVERY_S:
-                return
-            self._said = now
-            line = self._line(now)
-        self._out.note(line)
+        super().advance(source, path, count)
+        self._say()
 
-    def file_done(self, path: str, size: int, source: str) -> None:
-        """Count a finished file."""
-        with self._lock:
-            self._files_done += 1
+    def source(self, name: str, state: SourceState) -> None:
+        """Keep how a source stands; also where nothing arrives, a line says so."""
+        super().source(name, state)
+        self._say()
 
     def note(self, message: str) -> None:
         """Pass on what the engine has to say."""
         if self._notes.new(message):
-            self._out.note(message)
+            self._out.note(plain_text(message))
 
-    def end(self) -> None:
-        """End the stage."""
-
-    def _line(self, now: float) -> str:
-        rate = self._moved / max(now - self._started, 1e-9)
-        left = max(self._size - self._done, 0)
-        parts = [
-            f"{self._task} {self._files_done}/{self._files} files",
-            f"{bytes_text(self._done)} of {bytes_text(self._size)}",
-            f"{bytes_text(int(rate))}/s",
-        ]
-        if rate > 0:
-            parts.append(f"{duration_text(left / rate)} left")
-        parts += [f"{name} {bytes_text(count)}" for name, count in self._by_source.items()]
-        return ", ".join(parts)
+    def _say(self) -> None:
+        now = self._clock()
+        with self._lock:
+            if now - self._said < _LINE_EVERY_S:
+                return
+            self._said = now
+        self._out.note(line(self.view()))
 
 
-class BarProgress(NoProgress):
-    """One bar a stage: bytes, rate, time left, and what each source brought."""
+def line(view: View) -> str:
+    """A moment of a stage in one line."""
+    parts = [
+        f"{TASKS.get(view.task, view.task)} {view.files_done}/{view.files} files",
+        f"{bytes_text(view.done)} of {bytes_text(view.size)}",
+        rate_text(view.rate),
+    ]
+    if view.eta is not None:
+        parts.append(f"{eta_text(view.eta)} left")
+    for source in view.sources:
+        if source.name != DISK:
+            peers = source.state.peers
+            parts.append(
+                f"{plain_text(source.name)} {bytes_text(source.received)}"
+                + (f" from {peers} peers" if peers is not None else "")
+            )
+    return ", ".join(parts)
+
+
+class LiveProgress(Tally):
+    """A display that redraws itself: the whole, a line a source, the files at work."""
 
     def __init__(self, out: Output) -> None:
-        """Report through ``out``; rich is imported here, where it is needed."""
+        """Report through ``out``; rich is imported where the display starts."""
+        super().__init__()
         self._out = out
-        self._bar: Bar | None = None
-        self._task_id: TaskID | None = None
-        self._lock = threading.Lock()
-        self._by_source: dict[str, int] = {}
-        self._files = self._files_done = 0
+        self._console: Console | None = None
+        self._live: Live | None = None
         self._notes = _Notes()
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
-        """Show a new bar."""
+        """Show a new stage."""
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.live import Live
 
         self.end()
-        self._by_source = {}
-        self._files, self._files_done = files, 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}"),
-            console=Console(stderr=True),
+        super().begin(task, files=files, size=size, have=have)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=_FRAMES_A_SECOND,
             transient=True,
+            # Standard output is for the result, whatever is drawn on standard error.
+            redirect_stdout=False,
+            vertical_overflow="crop",
         )
-        self._task_id = self._bar.add_task(
-            _TASKS.get(task, task), total=size, completed=have, detail=self._detail()
-        )
-        self._bar.start()
-
-    def claim(self, source: str, path: str, offset: int) -> None:
-        """Nothing: the bar shows sources by their bytes."""
-
-    def advance(self, source: str, path: str, count: int) -> None:
-        """Move the bar."""
-        if self._bar is None or self._task_id is None:
-            return
-        with self._lock:
-            self._by_source[source] = self._by_source.get(source, 0) + count
-            detail = self._detail()
-        self._bar.update(self._task_id, advance=count, detail=detail)
-
-    def file_done(self, path: str, size: int, source: str) -> None:
-        """Count a finished file."""
-        with self._lock:
-            self._files_done += 1
+        self._live.start()
 
     def note(self, message: str) -> None:
-        """Print above the bar."""
+        """Print above the display."""
         if not self._notes.new(message):
             return
-        if self._bar is not None:
-            self._bar.console.print(message, markup=False, highlight=False)
+        text = plain_text(message)
+        if self._live is not None and self._console is not None:
+            encoding = self._console.encoding
+            self._console.print(text.encode(encoding, "backslashreplace").decode(encoding))
         else:
-            self._out.note(message)
+            self._out.note(text)
 
     def end(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        """Take the display away."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.stop()
 
-    def _detail(self) -> str:
-        sources = [
-            f"{name} {bytes_text(count)}" for name, count in self._by_source.items() if name != DISK
-        ]
-        return ", ".join([f"{self._files_done}/{self._files} files", *sources])
+    def _render(self) -> Text:
+        from rich.text import Text
+
+        from grokdist.cli.frame import frame
+
+        text = Text(no_wrap=True, overflow="crop", end="")
+        if self._console is None:
+            return text
+        width, height = self._console.size
+        ascii_only = not self._console.encoding.startswith("utf")
+        lines = frame(self.view(), width=width, height=height, ascii_only=ascii_only)
+        for place, each in enumerate(lines):
+            text.append("\n" if place else "")
+            for span in each:
+                text.append(span.text, span.style or None)
+        return text
