@@ -127,7 +127,12 @@ class Tally(NoProgress):
         self._clock = clock
         self._lock = threading.Lock()
         self._trees: tuple[int, int] | None = None
-        self._start("", files=0, size=0, have=0)
+        self._task = ""
+        self._files = self._files_done = self._size = self._done = 0
+        self._begun = clock()
+        self._rate = MovingRate(self._begun)
+        self._sources: dict[str, _Source] = {}
+        self._open: dict[str, _File] = {}
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
         """Start a stage; what the last one counted is forgotten."""
@@ -228,8 +233,7 @@ class Tally(NoProgress):
         self._files_done = 0
         self._begun = now
         self._rate = MovingRate(now)
-        self._sources: dict[str, _Source] = {}
-        self._open: dict[str, _File] = {}
+        self._sources, self._open = {}, {}
 
     def _file(self, path: str) -> _File:
         file = self._open.get(path)

@@ -59,8 +59,8 @@ def test_eighty_columns() -> None:
         "━━" + "─" * 71 + "   3.8%",
         "  hub:xai-org/grok-1          812.0 MB   4.5 MB/s  4 connections",
         "  torrent:5f96d43576e3        812.0 MB   4.5 MB/s  1 peer",
-        "  https://mirr...els/grok-1/  812.0 MB      0 B/s  resting 12 s: 503 from the s...",
-        "    ckpt-0/tensor00012_000        " + "━" * 9 + "─" * 12 + "  45%  188.0 MB of 413.0 MB",
+        "  https://mirr...els/grok-1/  812.0 MB      0 B/s  resting 12 s: 503 from the...",
+        "    ckpt-0/tensor00012_000      " + "━" * 9 + "─" * 12 + "  45%  188.0 MB of 413.0 MB",
         "    ckpt-0/of_no_known_size  1.0 MB",
     ]
 

