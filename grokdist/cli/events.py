@@ -18,7 +18,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,17 +176,24 @@ def _source(source: SourceView) -> dict[str, Any]:
 
 
 class Events:
-    """The events of one command: its start, its progress, its end."""
+    """The events of one command: its start, its progress, its end.
 
-    def __init__(self, stream: EventStream) -> None:
-        """Write to ``stream``."""
+    Args:
+        stream: where they go; None where nobody asked for them.
+    """
+
+    def __init__(self, stream: EventStream | None) -> None:
         self._stream = stream
-        self.progress = EventProgress(stream)
-        self._done: Mapping[str, Any] | None = None
+        self._done: Mapping[str, Any] = {}
+        self.listeners = () if stream is None else (EventProgress(stream),)
+        """To be told of the progress."""
 
-    def start(self, command: str, plan: Mapping[str, Any]) -> None:
-        """Say what is going to be done: the same document that ``--dry-run --json`` prints."""
-        self._stream.emit("start", version=VERSION, command=command, pid=os.getpid(), plan=plan)
+    def start(self, command: str, plan: Callable[[], Mapping[str, Any]]) -> None:
+        """Say what is going to be done: the document that ``--dry-run --json`` prints."""
+        if self._stream is not None:
+            self._stream.emit(
+                "start", version=VERSION, command=command, pid=os.getpid(), plan=plan()
+            )
 
     def done(self, result: Mapping[str, Any]) -> None:
         """Remember the result that the last event gives."""
@@ -194,36 +201,35 @@ class Events:
 
     def end(self, error: BaseException | None) -> None:
         """Write the last event, which says how the command ends."""
-        self.progress.end()
+        if self._stream is None:
+            return
+        for each in self.listeners:
+            each.end()
         if error is None:
-            self._stream.emit("done", exit_code=int(ExitCode.OK), result=self._done or {})
+            self._stream.emit("done", exit_code=int(ExitCode.OK), result=self._done)
         elif isinstance(error, KeyboardInterrupt):
             self._stream.emit("interrupted", exit_code=int(ExitCode.INTERRUPTED))
         else:
-            known = isinstance(error, Exception)
             code = exit_code_for(error) if isinstance(error, Exception) else ExitCode.FAILURE
             self._stream.emit(
                 "failed",
                 exit_code=int(code),
                 error=type(error).__name__,
-                message=str(error) if known else type(error).__name__,
+                message=str(error),
                 hint=error.hint if isinstance(error, GrokdistError) else None,
             )
 
 
 @contextlib.contextmanager
-def event_stream(target: str | None) -> Iterator[Events | None]:
-    """The events of the ``with``, to ``target``; None where there is no target.
+def event_stream(target: str | None) -> Iterator[Events]:
+    """The events of the ``with``, to ``target``; without a target they go nowhere.
 
     How the ``with`` ends is told by the last event; an error goes on to whoever handles it.
 
     Raises:
         UsageError: the target cannot be written.
     """
-    if target is None:
-        yield None
-        return
-    stream = EventStream(_open(target))
+    stream = None if target is None else EventStream(_open(target))
     events = Events(stream)
     try:
         yield events
@@ -233,7 +239,8 @@ def event_stream(target: str | None) -> Iterator[Events | None]:
     else:
         events.end(None)
     finally:
-        stream.close()
+        if stream is not None:
+            stream.close()
 
 
 def beside(out: Output, target: str | None) -> Output:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grokdist.cli import options
+from grokdist.cli.events import beside, event_stream
 from grokdist.cli.format import (
     bytes_text,
     count_text,
@@ -65,6 +66,10 @@ def fetch(
     ] = None,
     strict_freshness: options.StrictFreshness = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large fetch.")] = False,
+    events: Annotated[
+        str | None,
+        typer.Option(help="Write what happens as JSON lines: a file, - for stderr, or fd:N."),
+    ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -78,38 +83,42 @@ def fetch(
     from grokdist.transfer.sources.resolve import build_sources
     from grokdist.transfer.store import Store
 
-    out = Output(json=json, quiet=quiet, verbose=verbose)
-    trusted = trusted_manifest(model, manifest, out, strict_freshness=strict_freshness)
-    wanted = trusted.manifest
-    if not dry_run:
-        out.note(notice(wanted))
-    request = make_request(
-        trusted,
-        directory=directory,
-        source=tuple(source or ()),
-        include=tuple(include or ()),
-        peers=tuple(_peer(each) for each in peer or ()),
-        trackers=tuple(tracker or ()),
-        torrent=torrent,
-        max_rate=parse_rate(max_rate) if max_rate else None,
-        repair=repair,
-        accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
-    )
-    plan = make_plan(request, build_sources(request))
-    if dry_run:
-        plan.close()
-        out.result(plan_document(plan), plan_text(plan))
-        return
-    # The engine asks for room too; nobody is asked to confirm what cannot be.
-    plan.require_space()
-    if not yes and plan.fetch_bytes > _ASK_ABOVE and sys.stdin.isatty():
-        typer.confirm(f"Fetch {bytes_text(plan.fetch_bytes)}?", err=True, abort=True)
-    store = Store()
-    store.prepare()
-    with showing(out) as progress:
-        result = run_plan(plan, progress)
-    store.note_elsewhere(result.directory, wanted.name, wanted.revision)
-    out.result(result_document(trusted, result), _result_text(trusted, result))
+    out = beside(Output(json=json, quiet=quiet, verbose=verbose), events)
+    with event_stream(events) as told:
+        trusted = trusted_manifest(model, manifest, out, strict_freshness=strict_freshness)
+        wanted = trusted.manifest
+        if not dry_run:
+            out.note(notice(wanted))
+        request = make_request(
+            trusted,
+            directory=directory,
+            source=tuple(source or ()),
+            include=tuple(include or ()),
+            peers=tuple(_peer(each) for each in peer or ()),
+            trackers=tuple(tracker or ()),
+            torrent=torrent,
+            max_rate=parse_rate(max_rate) if max_rate else None,
+            repair=repair,
+            accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
+        )
+        plan = make_plan(request, build_sources(request))
+        told.start("fetch", lambda: plan_document(plan))
+        if dry_run:
+            plan.close()
+            told.done(plan_document(plan))
+            out.result(plan_document(plan), plan_text(plan))
+            return
+        # The engine asks for room too; nobody is asked to confirm what cannot be.
+        plan.require_space()
+        if not yes and plan.fetch_bytes > _ASK_ABOVE and sys.stdin.isatty():
+            typer.confirm(f"Fetch {bytes_text(plan.fetch_bytes)}?", err=True, abort=True)
+        store = Store()
+        store.prepare()
+        with showing(out, *told.listeners) as progress:
+            result = run_plan(plan, progress)
+        store.note_elsewhere(result.directory, wanted.name, wanted.revision)
+        told.done(result_document(trusted, result))
+        out.result(result_document(trusted, result), _result_text(trusted, result))
     if seed_ratio:
         _seed(request, seed_ratio, out)
 
