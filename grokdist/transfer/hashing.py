@@ -12,7 +12,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import StoreError, UnsafePathError
+from grokdist.errors import UnsafePathError
+from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
@@ -41,10 +42,6 @@ class FileCheck:
     def ok(self) -> bool:
         """True where the bytes are the ones that the manifest names."""
         return self.expected == self.got
-
-
-class HashingStoppedError(StoreError):
-    """Hashing was interrupted."""
 
 
 def default_jobs() -> int:

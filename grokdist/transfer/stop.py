@@ -10,6 +10,12 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from grokdist.errors import StoreError
+
+
+class HashingStoppedError(StoreError):
+    """Hashing of files on disk was interrupted."""
+
 
 class Stop(threading.Event):
     """An event whose setting calls everyone who asked to be woken."""
