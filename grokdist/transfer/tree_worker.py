@@ -1,0 +1,116 @@
+"""The child process that builds tree files; ``tree_builder`` starts it and talks to it.
+
+One job a line on stdin, one answer a line on stdout, JSON both ways, one job at a time:
+``{"path", "size", "mark"}`` gets ``{"root"}`` or ``{"failed"}``. The end of stdin is the end of
+the process, also in the middle of a file, so it never outlives its parent; what it had not
+finished it takes away. Imports little, since it starts while a fetch is under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from grokdist.errors import GrokdistError
+from grokdist.transfer.tree import ModelTree, StatMark
+from grokdist.transfer.trees import SPAN, TreeWriter, read_full
+from grokdist.trust.merkle import hash_blocks
+
+
+class BuildFailedError(GrokdistError):
+    """One tree was not built; the message says why."""
+
+
+class ParentGoneError(GrokdistError):
+    """Nobody waits for an answer any more."""
+
+
+def serve(directory: Path, jobs: BinaryIO, answers: BinaryIO) -> None:
+    """Build trees until ``jobs`` ends.
+
+    Args:
+        directory: the model directory.
+        jobs: a pipe.
+        answers: where each answer goes.
+    """
+    poll = select.poll()
+    # Nothing is sent while a job is under way: what can be read then is the end.
+    poll.register(jobs, select.POLLIN)
+
+    def gone() -> bool:
+        return bool(poll.poll(0))
+
+    with ModelTree(directory) as tree, contextlib.suppress(ParentGoneError, BrokenPipeError):
+        while line := jobs.readline():
+            job = json.loads(line)
+            mark = None if job["mark"] is None else StatMark(**job["mark"])
+            answer: dict[str, Any]
+            try:
+                answer = {"root": build(tree, job["path"], job["size"], mark, gone)}
+            except (BuildFailedError, GrokdistError, OSError, ValueError) as error:
+                if isinstance(error, ParentGoneError):
+                    raise
+                answer = {"failed": str(error)}
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
+
+
+def build(
+    tree: ModelTree, path: str, size: int, mark: StatMark | None, gone: Callable[[], bool]
+) -> str:
+    """Build the tree of one file from what is on disk, which is mostly still in memory.
+
+    Args:
+        tree: the model directory.
+        path: the file.
+        size: its bytes.
+        mark: what the file system said of it when its digest was found right.
+        gone: True when nobody waits any more.
+
+    Returns:
+        the root, 64 hex digits.
+
+    Raises:
+        BuildFailedError: the file is another by now, or changed meanwhile.
+        ParentGoneError: nobody waits any more.
+        OSError, GrokdistError: the file cannot be read, or the tree file not written.
+        ValueError: the file is too large for a tree.
+    """
+    fd = tree.open(path, os.O_RDONLY)
+    try:
+        before = StatMark.of(os.fstat(fd))
+        if before.size != size or mark not in (None, before):
+            raise BuildFailedError(f"{path} is not the file that was hashed")
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        buffer = memoryview(bytearray(min(SPAN, size)))
+        with TreeWriter(tree, path, size) as writer:
+            for offset in range(0, size, SPAN):
+                if gone():
+                    raise ParentGoneError("the parent is gone")
+                data = buffer[: min(SPAN, size - offset)]
+                if read_full(fd, data, offset) != len(data):
+                    raise BuildFailedError(f"{path} was cut short while its tree was built")
+                writer.append(hash_blocks(data))
+            if StatMark.of(os.fstat(fd)) != before:
+                raise BuildFailedError(f"{path} changed while its tree was built")
+            return writer.finish()
+    finally:
+        os.close(fd)
+
+
+def main() -> None:
+    """Serve on stdin and stdout; the model directory is the last argument."""
+    # Ctrl-C goes to everyone at the terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        # The lowest share of the processor, and with it of the disk.
+        os.nice(19)
+    serve(Path(sys.argv[-1]), sys.stdin.buffer, sys.stdout.buffer)
