@@ -37,7 +37,7 @@ def demo(
     import grokdist
     from grokdist.catalog.registry import Registry
     from grokdist.transfer.seeding import Seeder
-    from grokdist.transfer.sources.torrent_session import SwarmSettings
+    from grokdist.transfer.sources.torrent_settings import SwarmSettings
     from grokdist.transfer.torrent_create import create_torrent
     from grokdist.transfer.tracker import Tracker
 

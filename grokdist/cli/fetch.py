@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import options, swarm
 from grokdist.cli.events import beside, event_stream
 from grokdist.cli.format import (
     bytes_text,
@@ -18,7 +18,7 @@ from grokdist.cli.format import (
     parse_rate,
 )
 from grokdist.cli.output import Output
-from grokdist.errors import PolicyError, UsageError
+from grokdist.errors import PolicyError
 
 if TYPE_CHECKING:
     from grokdist.catalog.manifest import Manifest, TrustedManifest
@@ -43,11 +43,17 @@ def fetch(
     include: Annotated[
         list[str] | None, typer.Option(help="Only the files whose path matches this pattern.")
     ] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="A torrent peer, HOST:PORT.")] = None,
-    tracker: Annotated[list[str] | None, typer.Option(help="Another tracker's URL.")] = None,
-    torrent: Annotated[
-        str | None, typer.Option(help="A .torrent file or magnet link to use.")
-    ] = None,
+    peer: swarm.Peer = None,
+    tracker: swarm.Tracker = None,
+    torrent: swarm.Torrent = None,
+    dht: swarm.Dht = True,
+    lsd: swarm.Lsd = True,
+    upnp: swarm.Upnp = True,
+    utp: swarm.Utp = False,
+    encryption: swarm.EncryptionMode = "prefer",
+    interface: swarm.Interface = "",
+    port: swarm.Port = None,
+    max_upload: swarm.MaxUpload = None,
     max_rate: Annotated[
         str | None, typer.Option(help="Bytes a second over all sources: 500k, 10M.")
     ] = None,
@@ -94,9 +100,19 @@ def fetch(
             directory=directory,
             source=tuple(source or ()),
             include=tuple(include or ()),
-            peers=tuple(_peer(each) for each in peer or ()),
+            peers=tuple(swarm.parse_peers(peer)),
             trackers=tuple(tracker or ()),
-            torrent=torrent,
+            torrent=swarm.parse_torrent(torrent) if torrent else None,
+            swarm=swarm.swarm_settings(
+                dht=dht,
+                lsd=lsd,
+                upnp=upnp,
+                utp=utp,
+                encryption=encryption,
+                interface=interface,
+                port=port,
+                max_upload=max_upload,
+            ),
             max_rate=parse_rate(max_rate) if max_rate else None,
             repair=repair,
             accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
@@ -265,14 +281,6 @@ def _accepted(manifest: Manifest, given: str | None, out: Output) -> str | None:
     if record is not None:
         remember(record)
     return record
-
-
-def _peer(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"--peer {text!r} is not a peer; expected HOST:PORT, as 192.0.2.1:6881")
-    return host, int(port)
 
 
 def _seed(request: FetchRequest, ratio: float, out: Output) -> None:

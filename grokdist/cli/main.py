@@ -21,7 +21,9 @@ from grokdist.cli import (
     openness,
     run,
     score,
+    seed,
     show,
+    torrent,
     verify,
 )
 from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for
@@ -95,6 +97,7 @@ def _root(
 
 app.command("fetch")(_reported(fetch.fetch))
 app.command("verify")(_reported(verify.verify))
+app.command("seed")(_reported(seed.seed))
 app.command("run")(_reported(run.run))
 app.command("score")(_reported(score.score))
 app.command("show")(_reported(show.show))
@@ -103,6 +106,7 @@ app.command("openness")(_reported(openness.openness))
 app.command("inspect")(_reported(inspect.inspect))
 app.command("demo")(_reported(demo.demo))
 app.add_typer(license.app(_reported), name="license")
+app.add_typer(torrent.app(_reported), name="torrent")
 
 
 def main() -> None:

@@ -41,6 +41,10 @@ class Output:
         if not self.quiet:
             _write(sys.stderr, text + "\n")
 
+    def live(self, text: str) -> None:
+        """Show a line on the terminal in place of the last one shown so."""
+        _write(sys.stderr, f"\r\x1b[K{text}")
+
     def asked(self, text: str) -> None:
         """Say on stderr what the user asked for by a flag, also when quiet."""
         _write(sys.stderr, text + "\n")

@@ -25,7 +25,7 @@ from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
 from grokdist.trust.digest import ContentDigest
 
 if TYPE_CHECKING:
-    from grokdist.transfer.sources.torrent_session import SwarmSettings
+    from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
 
 class FileState(StrEnum):

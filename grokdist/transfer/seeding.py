@@ -1,8 +1,8 @@
 """Share files that are here with a swarm, until told to stop or enough was given.
 
-The files are checked against the torrent first, all of them: a seed that trusts its disk hands
-out what it has, and libtorrent would then hash each piece when it is first asked for, at half
-the rate. Which files belong to which model is left to the caller.
+The files are checked against the torrent first, all of them, unless the caller knows that they
+are right: libtorrent's own way to trust its disk, ``seed_mode``, hashes each piece when it is first
+asked for, at half the rate. Which files belong to which model is left to the caller.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,8 @@ import libtorrent as lt
 
 from grokdist.errors import DigestMismatchError, SourceError
 from grokdist.transfer.sources.torrent_metainfo import read_torrent
-from grokdist.transfer.sources.torrent_session import SwarmSettings, end_session, open_session
+from grokdist.transfer.sources.torrent_session import end_session, open_session
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
 _POLL_S = 0.05
 _LISTEN_TIMEOUT_S = 5.0
@@ -28,6 +29,10 @@ _CHECKING = (
     lt.torrent_status.states.checking_files,
     lt.torrent_status.states.checking_resume_data,
 )
+
+
+class SeedStoppedError(SourceError):
+    """The check of the files was ended from outside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +69,9 @@ class Seeder:
         trackers: announce URLs beside those of the torrent.
         peers: (address, port) pairs to connect to.
         paths: where a file is instead, relative to ``directory``, by its path in the torrent.
+        checked: the files are known to be the torrent's: only their sizes are looked at.
         stop: ends the first check early.
+        on_checked: told how many bytes were checked, as the check goes on.
 
     Raises:
         SourceError: the torrent cannot be read, nothing can be listened on, or ``stop`` was set.
@@ -81,7 +88,9 @@ class Seeder:
         trackers: Sequence[str] = (),
         peers: Sequence[tuple[str, int]] = (),
         paths: Mapping[str, str] | None = None,
+        checked: bool = False,
         stop: threading.Event | None = None,
+        on_checked: Callable[[int], None] | None = None,
     ) -> None:
         self._files = read_torrent(torrent)
         self._directory = directory.absolute()
@@ -99,6 +108,9 @@ class Seeder:
         params.flags &= ~(flags.paused | flags.auto_managed)
         # What stands on disk is given away, never written to.
         params.flags |= flags.upload_mode
+        if checked:
+            self._require_sizes(elsewhere)
+            params.have_pieces = [True] * self._files.pieces
         # A session that is still there when the interpreter goes may abort the process.
         atexit.register(self.close)
         session = open_session(settings or SwarmSettings())
@@ -106,7 +118,7 @@ class Seeder:
         try:
             self._port = _listen(session)
             self._handle = session.add_torrent(params)
-            self._check(stop or threading.Event())
+            self._check(stop or threading.Event(), on_checked or _ignore)
         except BaseException:
             self.close()
             raise
@@ -125,6 +137,8 @@ class Seeder:
     def status(self) -> SeedStatus:
         """What was given so far."""
         status = self._handle.status(0)
+        if status.errc.value():
+            raise SourceError(f"cannot read the files: {status.errc.message()}", source="seed")
         return SeedStatus(
             uploaded=status.total_payload_upload,
             size=self._files.size,
@@ -140,14 +154,27 @@ class Seeder:
         ratio: float | None = None,
         seconds: float | None = None,
         poll_s: float = 0.2,
+        on_status: Callable[[SeedStatus], None] | None = None,
     ) -> SeedStatus:
         """Share until ``stop`` is set, or ``ratio`` or ``seconds`` is reached.
 
+        Args:
+            stop: ends it.
+            ratio: bytes to give for each byte of the files.
+            seconds: how long to share.
+            poll_s: seconds between two looks at how it is going.
+            on_status: told at each of them.
+
         Returns:
             the status at that moment.
+
+        Raises:
+            SourceError: the files cannot be read any more.
         """
         while True:
             status = self.status()
+            if on_status is not None:
+                on_status(status)
             if stop.wait(0):
                 return status
             if ratio is not None and status.ratio >= ratio:
@@ -169,13 +196,26 @@ class Seeder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _check(self, stop: threading.Event) -> None:
+    def _require_sizes(self, elsewhere: Mapping[str, str]) -> None:
+        for file in self._files.files:
+            path = self._directory / elsewhere.get(file.path, file.path)
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                raise SourceError(f"cannot read {path}: {error.strerror}", source="seed") from error
+            if size != file.size:
+                raise DigestMismatchError(
+                    f"{path} has {size} bytes; expected {file.size}", path=file.path
+                )
+
+    def _check(self, stop: threading.Event, on_checked: Callable[[int], None]) -> None:
         """Wait until libtorrent has hashed every file."""
         while (status := self._handle.status(0)).state in _CHECKING or status.moving_storage:
             if status.errc.value():
                 break
+            on_checked(int(status.progress * self._files.size))
             if stop.wait(_POLL_S):
-                raise SourceError("stopped before the files were checked", source="seed")
+                raise SeedStoppedError("stopped before the files were checked", source="seed")
         if status.errc.value():
             raise SourceError(f"cannot read the files: {status.errc.message()}", source="seed")
         if not status.is_seeding:
@@ -185,6 +225,10 @@ class Seeder:
                 f" {self._files.name}",
                 hint="run `grokdist verify` on the directory",
             )
+
+
+def _ignore(_: int) -> None:
+    """No one listens."""
 
 
 def _listen(session: lt.session) -> int:

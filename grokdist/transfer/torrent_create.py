@@ -73,7 +73,7 @@ def create_torrent(
     trackers: Sequence[str] = (),
     web_seeds: Sequence[str] = (),
     comment: str | None = None,
-    on_piece: Callable[[int], None] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
 ) -> CreatedTorrent:
     """Hash ``paths`` below ``directory`` into a torrent.
 
@@ -86,7 +86,7 @@ def create_torrent(
         trackers: announce URLs.
         web_seeds: BEP 19 URLs; a client asks for ``URL/name/path``.
         comment: a sentence for people.
-        on_piece: told the number of each piece that was hashed.
+        on_bytes: told how many bytes more were hashed; what it raises ends the work.
 
     Raises:
         UsageError: no files, no bytes, or a piece size that is not one.
@@ -130,7 +130,7 @@ def create_torrent(
     with tempfile.TemporaryDirectory(prefix="grokdist-torrent-") as folder:
         Path(folder, name).symlink_to(directory.absolute(), target_is_directory=True)
         try:
-            lt.set_piece_hashes(torrent, folder, on_piece or _ignore)
+            lt.set_piece_hashes(torrent, folder, _counting(piece, total, on_bytes))
         except RuntimeError as error:
             raise StoreError(f"cannot hash the files below {directory}: {error}") from error
     for path, status in zip(ordered, before, strict=True):
@@ -160,5 +160,17 @@ def _status(directory: Path, path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _ignore(_: int) -> None:
-    """No one listens."""
+def _counting(
+    piece: int, total: int, on_bytes: Callable[[int], None] | None
+) -> Callable[[int], None]:
+    """Turn pieces that were hashed into bytes; padding between files is not counted."""
+    left = total
+
+    def hashed(_: int) -> None:
+        nonlocal left
+        count = min(piece, left)
+        left -= count
+        if on_bytes is not None and count:
+            on_bytes(count)
+
+    return hashed

@@ -11,7 +11,7 @@ import pytest
 import grokdist
 from grokdist.catalog.registry import Registry
 from grokdist.transfer.seeding import Seeder
-from grokdist.transfer.sources.torrent_session import SwarmSettings
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import CreatedTorrent, TorrentVersion, create_torrent
 from grokdist.transfer.tracker import Tracker
 from tests.cli.conftest import Cli, finish, spawn

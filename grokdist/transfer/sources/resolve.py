@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.lazy import LazySource
 
 if TYPE_CHECKING:
-    from grokdist.transfer.sources.torrent_session import SwarmSettings
+    from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
 _FORMS = "hub, torrent, https, local, hub:ORG/NAME[@REVISION], https:URL or local:FOLDER"
 _KINDS = frozenset(kind.value for kind in SourceKind)
@@ -176,13 +178,15 @@ def _torrent(source: ManifestSource, request: FetchRequest) -> Source:
 
 def swarm_settings(request: FetchRequest) -> SwarmSettings:
     """How a request takes part in a swarm; it stays on this machine if all it names is here."""
-    from grokdist.transfer.sources.torrent_session import SwarmSettings
+    from grokdist.transfer.sources.torrent_settings import SwarmSettings, proxy_of
 
-    if request.swarm is not None:
-        return request.swarm
-    if _stays_here(request):
-        return SwarmSettings.on_loopback(max_rate=request.max_rate)
-    return SwarmSettings(max_rate=request.max_rate)
+    settings = request.swarm or SwarmSettings()
+    return replace(
+        settings,
+        interface=settings.interface or _loopback(request),
+        max_rate=settings.max_rate or request.max_rate,
+        proxy=settings.proxy or proxy_of(os.environ),
+    )
 
 
 def _swarm_name(location: str) -> str:
@@ -197,10 +201,13 @@ def _infohashes(manifest: Manifest) -> list[str]:
     return [anchor.value for anchor in manifest.anchors if anchor.kind is AnchorKind.BTIH]
 
 
-def _stays_here(request: FetchRequest) -> bool:
-    """True where the user's torrent was given peers or trackers on this machine only."""
+def _loopback(request: FetchRequest) -> str:
+    """The loopback address, where the user's torrent has peers or trackers only there; or ''."""
     hosts = [host for host, _ in request.peers]
     hosts += [urlsplit(url).hostname or "" for url in request.trackers]
-    return bool(request.torrent and hosts) and all(
-        host == "localhost" or host.startswith("127.") or host == "::1" for host in hosts
-    )
+    if request.torrent and hosts:
+        if all(host == "::1" for host in hosts):
+            return "::1"
+        if all(host == "localhost" or host.startswith("127.") for host in hosts):
+            return "127.0.0.1"
+    return ""

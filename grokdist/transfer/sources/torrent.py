@@ -19,7 +19,7 @@ from grokdist.errors import SourceError
 from grokdist.transfer.part import PartFile
 from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_membership import Membership, Seat
-from grokdist.transfer.sources.torrent_session import SwarmSettings
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_swarm import SwarmStatus
 
 _STEP = 16 << 20

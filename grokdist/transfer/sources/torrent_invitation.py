@@ -9,6 +9,7 @@ from pathlib import Path
 import libtorrent as lt
 
 from grokdist.errors import SourceError, TrustError
+from grokdist.transfer.sources.torrent_link import magnet_of
 from grokdist.transfer.sources.torrent_magnet import parse_magnet
 from grokdist.transfer.sources.torrent_metainfo import TorrentFiles, read_torrent
 from grokdist.transfer.sources.torrent_session import MAX_METADATA
@@ -18,7 +19,7 @@ class Invitation:
     """A torrent, by file or link.
 
     Args:
-        torrent: a magnet link, or the path of a ``.torrent`` file.
+        torrent: a magnet link, an infohash, or the path of a ``.torrent`` file.
         peers: (host, port) pairs to call.
         trackers: announce URLs beside its own.
         anchor: v1 infohash that it must have; None for any.
@@ -42,8 +43,9 @@ class Invitation:
         self._magnet: str | None = None
         self._peers = tuple(peers)
         self._trackers = tuple(trackers)
-        if str(torrent).startswith("magnet:"):
-            self._magnet = str(torrent)
+        named = magnet_of(str(torrent))
+        if named.startswith("magnet:"):
+            self._magnet = named
             self._hashes = parse_magnet(self._magnet).info_hashes
         else:
             self.files = read_torrent(_read(Path(torrent)))

@@ -12,25 +12,17 @@ from pathlib import Path
 import libtorrent as lt
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import SourceError, UnsafePathError
+from grokdist.errors import SourceError
 from grokdist.transfer.part import PartFile
 from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_invitation import Invitation
-from grokdist.transfer.sources.torrent_magnet import MetadataSearch
 from grokdist.transfer.sources.torrent_map import map_entries
-from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles, read_torrent
-from grokdist.transfer.sources.torrent_session import (
-    MAX_METADATA,
-    SwarmSettings,
-    end_session,
-    open_session,
-)
+from grokdist.transfer.sources.torrent_metadata import ask, keep, kept
+from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
+from grokdist.transfer.sources.torrent_session import end_session, open_session
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_storage import SwarmStorage
 from grokdist.transfer.sources.torrent_swarm import Swarm, SwarmStatus
-from grokdist.transfer.tree import STATE, ModelTree
-
-METADATA = f"{STATE}/torrents"
-"""Folder for metadata that magnet links led to, so that the next run need not ask again."""
 
 MAX_LEFT_OVER = 4 << 30
 """Bytes that libtorrent's own copies may take before the torrent is joined anew."""
@@ -204,12 +196,20 @@ class Membership:
             self._pump = AlertPump(self._session)
         peers: list[tuple[str, int]] = []
         if self._files is None:
-            self._files = self._cached()
+            self._files = kept(self._directory, self._invitation)
         if self._files is None:
-            found = self._search(self._session, self._pump, self._storage.folder, stop)
+            found = ask(
+                self._session,
+                self._pump,
+                self._invitation,
+                self._storage.folder,
+                stop=stop,
+                seconds=self._stall,
+            )
             if found is None:
                 return None
             self._files, peers = found
+            keep(self._directory, self._invitation, self._files.data)
         self._mapped = mapped = self._map(self._files)
         if not mapped:
             raise SourceError(
@@ -226,49 +226,6 @@ class Membership:
             wanted=mapped.values(),
         )
         return _Joined(pump=self._pump, storage=self._storage, swarm=swarm, mapped=mapped)
-
-    def _search(
-        self, session: lt.session, pump: AlertPump, folder: Path, stop: threading.Event
-    ) -> tuple[TorrentFiles, list[tuple[str, int]]] | None:
-        asking = MetadataSearch(session, pump, self._invitation.search(), folder)
-        with contextlib.closing(asking) as search:
-            data = search.wait(stop, seconds=self._stall)
-            peers = search.peers()
-            told = f"; a tracker says: {search.tracker_error}" if search.tracker_error else ""
-        if data is None:
-            if stop.is_set():
-                return None
-            raise SourceError(
-                f"no peer gave the torrent's metadata in {self._stall:.0f} s{told}",
-                source=self._name,
-                # A swarm that nobody is in is not waited for again in this run.
-                permanent=True,
-            )
-        try:
-            files = read_torrent(data)
-        except UnsafePathError as error:
-            # Its author's doing; other sources are none the worse for it.
-            raise SourceError(str(error), source=self._name, permanent=True) from error
-        with ModelTree.create(self._directory) as tree:
-            tree.write_small(self._metadata_name, data)
-        return files, peers
-
-    def _cached(self) -> TorrentFiles | None:
-        """Metadata that an earlier run was given, if its infohash is still the link's."""
-        with ModelTree.create(self._directory) as tree:
-            data = tree.read_small(self._metadata_name, MAX_METADATA)
-            if data is None:
-                return None
-            with contextlib.suppress(SourceError, UnsafePathError):
-                files = read_torrent(data)
-                if self._invitation.accepts(files):
-                    return files
-            tree.remove(self._metadata_name)
-        return None
-
-    @property
-    def _metadata_name(self) -> str:
-        return f"{METADATA}/{self._invitation.infohash}.torrent"
 
     def _map(self, files: TorrentFiles) -> Mapping[str, TorrentFile]:
         return map_entries(files.files, self._entries, roots=self._roots)

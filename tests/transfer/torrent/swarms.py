@@ -13,7 +13,7 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.transfer.part import PartFile
 from grokdist.transfer.seeding import Seeder
 from grokdist.transfer.sources.torrent import TorrentSource
-from grokdist.transfer.sources.torrent_session import SwarmSettings
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import CreatedTorrent, TorrentVersion, create_torrent
 from grokdist.transfer.tree import ModelTree, StatMark
 

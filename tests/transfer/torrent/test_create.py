@@ -125,4 +125,4 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
             stream.write(b"y")
 
     with pytest.raises(StoreError, match="changed while it was hashed"):
-        create_torrent(tmp_path, ["file"], name="root", on_piece=grow)
+        create_torrent(tmp_path, ["file"], name="root", on_bytes=grow)

@@ -338,7 +338,7 @@ def test_missing_torrent_file(model: SmallModel, tmp_path: Path) -> None:
 
 
 def _settings(**fields: object) -> Callable[[], object]:
-    from grokdist.transfer.sources.torrent_session import SwarmSettings
+    from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
     return lambda: SwarmSettings(**fields)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import pytest
 
 from grokdist.errors import DigestMismatchError, SourceError, UnsafePathError
 from grokdist.transfer.seeding import Seeder
-from grokdist.transfer.sources.torrent_session import SwarmSettings
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import create_torrent
 from tests.transfer.torrent.swarms import SmallModel, bring, make_model, seed, swarm_source
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import libtorrent as lt
 import pytest
 
-from grokdist.transfer.sources.torrent_session import Encryption, SwarmSettings
+from grokdist.transfer.sources.torrent_session import pack
+from grokdist.transfer.sources.torrent_settings import Encryption, SwarmSettings
 
 ABROAD = ("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp")
 
 
 def _pack(**fields: object) -> dict[str, object]:
-    return dict(SwarmSettings(**fields).pack())  # type: ignore[arg-type]
+    return dict(pack(SwarmSettings(**fields)))  # type: ignore[arg-type]
 
 
 def test_every_setting_is_known_to_libtorrent() -> None:

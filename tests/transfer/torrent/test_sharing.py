@@ -12,7 +12,7 @@ from grokdist.errors import SourceError
 from grokdist.transfer.plan import FetchRequest
 from grokdist.transfer.seeding import SeedStatus
 from grokdist.transfer.sharing import share
-from grokdist.transfer.sources.torrent_session import SwarmSettings
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import create_torrent
 from tests.transfer.models import manifest_of, trusted
 from tests.transfer.torrent.swarms import SmallModel, make_model

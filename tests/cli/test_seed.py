@@ -1,0 +1,221 @@
+"""``grokdist seed`` and ``grokdist torrent create``, as a person runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grokdist.transfer.sources.torrent_metainfo import read_torrent
+from tests.cli.conftest import Cli, finish, spawn
+
+FILES = {
+    "ckpt-0/tensor00000_000": hashlib.shake_128(b"a").digest(300_007),
+    "ckpt-0/tensor00001_000": hashlib.shake_128(b"b").digest(65_536),
+    "tokenizer.model": hashlib.shake_128(b"c").digest(2_229),
+}
+HUB, REVISION = "xai-org/grok-1", "1f" * 20
+
+
+def manifest_document(**fields: Any) -> dict[str, Any]:
+    return {
+        "schema": "grokdist/manifest/v1",
+        "name": "tiny",
+        "revision": REVISION,
+        "title": "Tiny",
+        "publisher": "Nobody",
+        "role": "observer",
+        "statement": "These bytes were made by a test.",
+        "released": None,
+        "format": "grok-1-pickle",
+        "summary": "weights; no training data",
+        "config": None,
+        "license": {"expression": "Apache-2.0", "name": "Apache License 2.0"},
+        "components": [],
+        "sources": [],
+        "anchors": [],
+        "files": [
+            {"path": path, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for path, data in FILES.items()
+        ],
+        **fields,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The files of a model, and nothing that says what they are."""
+    for path, data in FILES.items():
+        file = tmp_path / "files" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    return tmp_path / "files"
+
+
+def fetched(cli: Cli, folder: Path, directory: Path, **fields: Any) -> Path:
+    """The model fetched from a folder by a manifest of the test's own."""
+    manifest = directory.with_suffix(".json")
+    manifest.write_text(json.dumps(manifest_document(**fields)))
+    argv = ("--manifest", manifest, "--source", f"local:{folder}", "--source", "local")
+    ended = cli("fetch", "tiny", *argv, "--dir", directory)
+    assert ended.code == 0, ended.err
+    return directory
+
+
+@contextmanager
+def seeding(repository: Path, *argv: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A seed in a process of its own, once it shares; gives its port."""
+    child = spawn("seed", *argv, "--json", "--interface", "127.0.0.1", cwd=repository)
+    try:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if found := re.search(r"on port (\d+): magnet:", line):
+                yield child, int(found[1])
+                return
+        raise AssertionError("the seed ended before it shared")
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.communicate()
+
+
+def test_hybrid_of_a_folder(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "made.torrent"
+    url = "http://192.0.2.1/announce"
+    document = cli("torrent", "create", folder, "--output", target, "--tracker", url, "--json").json
+    files = read_torrent(target.read_bytes())
+    assert (document["btih"], document["btmh"]) == (files.btih, files.btmh)
+    assert document["version"] == "hybrid"
+    assert {file.path for file in files.files} == set(FILES)
+    assert document["name"] == "files"
+    assert "192.0.2.1" in document["magnet"]
+    assert set(document["roots"]) == set(FILES)
+
+
+def test_versions_exclude_each_other(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    assert cli("torrent", "create", folder, "--v1", "--v2").code == 2
+    for flag, absent in (("--v1", "btmh"), ("--v2", "btih")):
+        target = tmp_path / f"{flag}.torrent"
+        document = cli(
+            "torrent", "create", folder, flag, "--piece-size", "64k", "--output", target, "--json"
+        ).json
+        assert document[absent] is None
+        assert document["piece_size"] == 65_536
+    assert cli("torrent", "create", folder, "--piece-size", "3").code == 2
+    assert cli("torrent", "create", folder, "--piece-size", "many").code == 2
+    assert cli("torrent", "create", tmp_path / "nowhere").code != 0
+
+
+def test_a_model_of_the_hub_is_named_for_the_hub(
+    cli: Cli, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = {"kind": "hub", "location": HUB, "revision": REVISION, "files": ["ckpt-0/*"]}
+    model = fetched(cli, folder, tmp_path / "m", sources=[hub])
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    target = tmp_path / "t.torrent"
+    ended = cli("torrent", "create", model, "--output", target, "--json")
+    document = ended.json
+    assert document["name"] == REVISION
+    assert document["web_seeds"] == [f"http://127.0.0.1:9/{HUB}/resolve/"]
+    # What the Hub lacks would keep a web seed from being complete.
+    assert document["files"] == 2
+    assert "tokenizer.model" in ended.err
+    whole = cli("torrent", "create", model, "--include", "*", "--output", target, "--json").json
+    assert (whole["files"], whole["web_seeds"]) == (3, [])
+    other = cli("torrent", "create", model, "--name", "x", "--output", target, "--json").json
+    assert (other["name"], other["web_seeds"]) == ("x", [])
+
+
+def test_seed_makes_a_torrent_and_a_fetch_takes_all(
+    cli: Cli, folder: Path, tmp_path: Path, repository: Path
+) -> None:
+    model = fetched(cli, folder, tmp_path / "m")
+    target = tmp_path / "copy"
+    with seeding(repository, model) as (child, port):
+        torrent = model / ".grokdist/torrents/own.torrent"
+        # By its infohash alone, and a peer.
+        btih = read_torrent(torrent.read_bytes()).btih
+        argv = ("--manifest", tmp_path / "m.json", "--source", "torrent", "--torrent", btih)
+        document = cli(
+            "fetch", "tiny", *argv, "--peer", f"127.0.0.1:{port}", "--dir", target, "--json"
+        ).json
+        assert list(document["sources"]) == [f"torrent:{btih[:12]}"]
+        child.send_signal(signal.SIGTERM)
+        ended = finish(child, 20)
+    assert ended.code == 0
+    assert ended.json["ended_by"] == "term"
+    assert ended.json["uploaded_bytes"] >= sum(map(len, FILES.values()))
+    for path, data in FILES.items():
+        assert (target / path).read_bytes() == data
+
+
+def test_an_interrupt_is_130_with_the_document(folder: Path, repository: Path) -> None:
+    with seeding(repository, folder) as (child, _):
+        child.send_signal(signal.SIGINT)
+        ended = finish(child, 20)
+    assert ended.code == 130
+    assert ended.json["ended_by"] == "interrupt"
+    assert "Traceback" not in ended.err
+
+
+def test_time_and_ratio_end_it(cli: Cli, folder: Path) -> None:
+    argv = ("seed", folder, "--interface", "127.0.0.1", "--json")
+    assert cli(*argv, "--time", "0.1s").json["ended_by"] == "time"
+    assert cli(*argv, "--ratio", "0").json["ended_by"] == "ratio"
+    assert cli(*argv, "--time", "soon").code == 2
+
+
+def test_what_is_unchanged_is_not_hashed_again(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "t.torrent"
+    assert cli("torrent", "create", folder, "--output", target).code == 0
+    argv = ("seed", folder, "--torrent", target, "--interface", "127.0.0.1", "--ratio", "0")
+    assert cli(*argv).code == 0
+    # The same size, times and inode: only a check would tell.
+    file = folder / "tokenizer.model"
+    damaged = bytes([FILES["tokenizer.model"][0] ^ 1]) + FILES["tokenizer.model"][1:]
+    checked = next((folder / ".grokdist/torrents").glob("*.checked"))
+    file.write_bytes(damaged)
+    assert cli(*argv).code == 11
+    rows = json.loads(checked.read_bytes())
+    status = file.stat()
+    mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    checked.write_text(json.dumps({**rows, "tokenizer.model": mark}))
+    assert cli(*argv).code == 0
+    assert cli(*argv, "--check").code == 11
+    file.write_bytes(b"short")
+    assert cli(*argv).code == 11
+
+
+def test_a_part_is_not_shared_whole(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "m.json"
+    manifest.write_text(json.dumps(manifest_document()))
+    argv = ("--manifest", manifest, "--source", f"local:{folder}", "--source", "local")
+    model = tmp_path / "m"
+    assert cli("fetch", "tiny", *argv, "--include", "tok*", "--dir", model).code == 0
+    ended = cli("seed", model, "--interface", "127.0.0.1", "--ratio", "0")
+    assert ended.code == 1
+    assert "only a part" in ended.err
+
+
+def test_torrent_that_is_none(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    assert cli("seed", folder, "--torrent", tmp_path / "gone.torrent").code == 2
+    assert cli("seed", folder, "--torrent", "zz").code == 2
+    assert cli("seed", folder, "--encryption", "much").code == 2
+    assert cli("seed", folder, "--interface", "eth0").code == 2
+    assert cli("seed", folder, "--peer", "nowhere").code == 2
+
+
+def test_kept_torrent_is_made_anew_when_files_change(cli: Cli, folder: Path) -> None:
+    argv = ("seed", folder, "--interface", "127.0.0.1", "--ratio", "0", "--json")
+    first = cli(*argv).json["btmh"]
+    assert cli(*argv).json["btmh"] == first
+    (folder / "more").write_bytes(b"more")
+    assert cli(*argv).json["btmh"] != first
