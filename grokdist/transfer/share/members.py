@@ -1,0 +1,254 @@
+"""The members of a share that this machine knows, and what each has."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from grokdist.transfer.ranges import Range
+from grokdist.transfer.share.status import Address, Status, Taken
+
+_SHUN = 0.5
+_LONGEST_SHUN = 30.0
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Taking:
+    """A range that a member is bringing from the origin, as seen from here.
+
+    Attributes:
+        start: its next byte when it was first seen.
+        offset: its next byte now.
+        end: the byte after its last.
+        since: monotonic time at which it was first seen.
+    """
+
+    start: int
+    offset: int
+    end: int
+    since: float
+
+    def overdue(self, now: float, patience: float) -> bool:
+        """True where it is older than ``patience`` and needs longer than that from now on."""
+        age = now - self.since
+        left, came = self.end - self.offset, self.offset - self.start
+        return age > patience and left * age > came * patience
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Member:
+    """Another machine.
+
+    Attributes:
+        id: its id.
+        address: where it listens.
+        status: the last thing it said, without the files.
+        files: ranges by number.
+        takings: what it brings from the origin, by number and end.
+        skips: files that it neither has nor wants.
+        alive: it answered not long ago.
+        in_flight: our requests to it.
+        failures: failures in a row of our requests for bytes.
+        not_before: monotonic time before which it is not asked for bytes.
+    """
+
+    id: str
+    address: Address
+    status: Status
+    files: dict[int, tuple[Range, ...]] = field(default_factory=dict)
+    takings: dict[tuple[int, int], Taking] = field(default_factory=dict)
+    skips: frozenset[int] = frozenset()
+    alive: bool = True
+    in_flight: int = 0
+    failures: int = 0
+    not_before: float = 0.0
+
+    def usable(self, now: float) -> bool:
+        """True where it can be counted on for bytes."""
+        return self.alive and (self.failures < 3 or now >= self.not_before)
+
+
+class Members:
+    """All members but this machine; used from several threads.
+
+    Args:
+        me: our own id.
+        note: where to tell people what they may want to know.
+    """
+
+    def __init__(self, me: str, note: Callable[[str], None]) -> None:
+        self.me = me
+        self._note = note
+        self._lock = threading.Lock()
+        self._members: dict[str, Member] = {}
+        self._banned: set[str] = set()
+        self._banned_at: set[Address] = set()
+        self.epoch = 0
+        """Rises when someone comes, goes, or changes what it wants."""
+        self.moved = time.monotonic()
+        """When anyone's bytes last became more."""
+
+    def update(self, status: Status, address: Address) -> bool:
+        """A member said something.
+
+        Returns:
+            False where it need not be asked at this address any more: it is banned, or answers
+            at another address too.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if status.member in self._banned or address in self._banned_at:
+                return False
+            member = self._members.get(status.member)
+            if member is None:
+                member = Member(id=status.member, address=address, status=status)
+                self._members[status.member] = member
+                self.epoch += 1
+                self._note(f"share: {_spoken(address)} joined")
+            elif member.alive and member.address != address:
+                return False
+            elif not member.alive or member.status.able != status.able:
+                self.epoch += 1
+            member.alive = True
+            if status.whole:
+                member.files.clear()
+            member.files.update(status.files)
+            if status.skips is not None and status.skips != member.skips:
+                member.skips = status.skips
+                self.epoch += 1
+            before = member.takings
+            member.takings = {
+                (number, end): _seen(before.get((number, end)), start, end, now)
+                for number, start, end in status.takings
+            }
+            if status.files or member.takings.keys() - before.keys():
+                self.moved = now
+            member.status = status
+            member.address = address
+        return True
+
+    def gone(self, identity: str) -> None:
+        """A member does not answer any more; it may come back."""
+        with self._lock:
+            member = self._members.get(identity)
+            if member is not None and member.alive:
+                member.alive = False
+                self.epoch += 1
+                if not member.status.complete:
+                    self._note(f"share: {_spoken(member.address)} does not answer any more")
+
+    def ban(self, identity: str, reason: str) -> None:
+        """Have nothing more to do with a member."""
+        with self._lock:
+            member = self._members.pop(identity, None)
+            self._banned.add(identity)
+            if member is not None:
+                self._banned_at.add(member.address)
+                self.epoch += 1
+                self._note(f"share: {_spoken(member.address)} {reason}; not asked again")
+
+    def banned(self, address: Address) -> bool:
+        """True where a member at this address is banned."""
+        with self._lock:
+            return address in self._banned_at
+
+    @property
+    def live(self) -> list[Member]:
+        """The members that answer."""
+        with self._lock:
+            return [member for member in self._members.values() if member.alive]
+
+    @property
+    def all(self) -> list[Member]:
+        """Also those that do not answer."""
+        with self._lock:
+            return list(self._members.values())
+
+    def held(self, number: int, but: frozenset[str] = frozenset()) -> list[Range]:
+        """The bytes of a file that any usable member has, besides those in ``but``."""
+        now = time.monotonic()
+        with self._lock:
+            found = sorted(
+                each
+                for member in self._members.values()
+                if number in member.files and member.usable(now) and member.id not in but
+                for each in member.files[number]
+            )
+        union: list[Range] = []
+        for start, end in found:
+            if union and start <= union[-1][1]:
+                union[-1] = (union[-1][0], max(end, union[-1][1]))
+            else:
+                union.append((start, end))
+        return union
+
+    def taken(self, number: int, patience: float) -> tuple[list[Taken], list[Taken]]:
+        """What members are bringing of a file: in good time, and overdue."""
+        now = time.monotonic()
+        fresh: list[Taken] = []
+        late: list[Taken] = []
+        with self._lock:
+            for member in self._members.values():
+                if not member.alive:
+                    continue
+                for (each, end), taking in member.takings.items():
+                    if each == number:
+                        row = (number, taking.offset, end)
+                        (late if taking.overdue(now, patience) else fresh).append(row)
+        return sorted(fresh), sorted(late)
+
+    def choose(
+        self, number: int, start: int, end: int, but: frozenset[str] = frozenset()
+    ) -> tuple[Member, int] | None:
+        """The member to ask for a range: of those that have its start, the one with least to do.
+
+        Returns:
+            the member, whose ``in_flight`` has been counted up, and how far it has the bytes.
+        """
+        now = time.monotonic()
+        with self._lock:
+            found = [
+                (member, min(high, end))
+                for member in self._members.values()
+                if member.alive and now >= member.not_before and member.id not in but
+                for low, high in member.files.get(number, ())
+                if low <= start < high
+            ]
+            if not found:
+                return None
+            member, upto = min(
+                found,
+                key=lambda each: (
+                    each[0].in_flight + each[0].status.uploads,
+                    -each[1],
+                    random.random(),  # noqa: S311 - spreads load, hides nothing
+                ),
+            )
+            member.in_flight += 1
+            return member, upto
+
+    def served(self, member: Member, *, ok: bool) -> None:
+        """A request that ``choose`` counted has ended."""
+        with self._lock:
+            member.in_flight -= 1
+            if ok:
+                member.failures = 0
+                return
+            member.failures += 1
+            rest = min(_SHUN * 2 ** (member.failures - 1), _LONGEST_SHUN)
+            member.not_before = time.monotonic() + rest
+
+
+def _seen(before: Taking | None, start: int, end: int, now: float) -> Taking:
+    if before is None:
+        return Taking(start=start, offset=start, end=end, since=now)
+    before.offset = max(before.offset, start)
+    return before
+
+
+def _spoken(address: Address) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,131 @@
+"""Machines of a small cluster, each a session and a fetch in a thread of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grokdist.transfer.engine import FetchResult, fetch
+from grokdist.transfer.plan import make_plan
+from grokdist.transfer.progress import NoProgress, Together
+from grokdist.transfer.share.session import ShareSession
+from grokdist.transfer.share.settings import ShareSettings
+from grokdist.transfer.sources.base import Source
+from grokdist.transfer.sources.https import HttpsSource
+from tests.servers.hub_server import HubServer
+from tests.transfer.models import HASTY, QUICK_HTTP, content, request_for
+
+MIB = 1 << 20
+
+
+def payload() -> dict[str, bytes]:
+    """Two files of several chunks and a number of small ones, 19 MB."""
+    files = {
+        "ckpt-0/tensor00000_000": content("big", 9 * MIB + 7),
+        "ckpt-0/tensor00001_000": content("other", 5 * MIB),
+    }
+    for place in range(2, 18):
+        files[f"ckpt-0/tensor{place:05}_000"] = content(f"small {place}", 300_000 + place)
+    files["LICENSE.txt"] = b"do as you like\n"
+    return files
+
+
+def settings(**changes: Any) -> ShareSettings:
+    """Settings that keep to this machine and are in a hurry."""
+    fields: dict[str, Any] = {
+        "bind": "127.0.0.1",
+        "multicast": False,
+        "settle": 0.5,
+        "silence": 1.0,
+        "steal_after": 0.4,
+        "stuck": 3.0,
+        "linger": 5.0,
+        "slots": 3,
+    }
+    return ShareSettings(**(fields | changes))
+
+
+class Notes(NoProgress):
+    """What a person would have been told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+    def __contains__(self, words: str) -> bool:
+        return any(words in line for line in self.lines)
+
+
+class Machine:
+    """One machine; ``go`` starts its fetch, ``wait`` returns what came of it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        files: Mapping[str, bytes],
+        *sources: Source,
+        include: Sequence[str] = (),
+        **changes: Any,
+    ) -> None:
+        self.directory = directory
+        self.notes = Notes()
+        request = request_for(files, directory, include=tuple(include))
+        self.session = ShareSession(
+            request.trusted.manifest, directory, settings(**changes), note=self.notes.note
+        )
+        self.address = ("127.0.0.1", self.session.port)
+        self._plan = make_plan(request, self.session.wrap(sources))
+        self._result: FetchResult | None = None
+        self._error: BaseException | None = None
+        self._stay = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def go(self) -> Machine:
+        self.session.begin(self._plan)
+        self._thread.start()
+        return self
+
+    def wait(self, seconds: float = 60.0) -> FetchResult:
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            raise TimeoutError(f"the fetch did not end: {self.notes.lines}")
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+    def vanish(self) -> None:
+        """Answer nobody any more, as after a crash; the fetch itself is left to its fate."""
+        self.session.close()
+
+    def _run(self) -> None:
+        try:
+            progress = Together(self.notes, self.session.listener)
+            self._result = fetch(self._plan, progress, patience=HASTY)
+            self.session.finish()
+        except BaseException as error:
+            self._error = error
+
+
+@contextlib.contextmanager
+def cluster(machines: Sequence[Machine]) -> Iterator[Sequence[Machine]]:
+    """Close all machines in the end, whatever happens."""
+    try:
+        yield machines
+    finally:
+        for machine in machines:
+            machine.session.close()
+
+
+def mirror(server: HubServer) -> HttpsSource:
+    return HttpsSource(server.mirror, settings=QUICK_HTTP)
+
+
+def origin_bytes(server: HubServer) -> int:
+    """Payload that left the origin."""
+    return sum(each.sent for each in server.log)
