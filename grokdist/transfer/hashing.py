@@ -1,23 +1,30 @@
 """Hashing of files that are on disk: several at once, bounded memory, no file read twice.
 
-hashlib lets go of the interpreter lock, so threads use all cores; each holds one block.
+Hashing lets go of the interpreter lock, so threads use all cores; each has one buffer of a MiB,
+which stays in its core's cache. Files are read through the page cache, and the kernel is told that
+they are read in sequence: it then reads ahead far enough to keep a disk busy. Direct reads are
+slower; a memory map is no faster, and would let whoever cuts a file short end this process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import UnsafePathError
+from grokdist.errors import GrokdistError, UnsafePathError
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
+from grokdist.transfer.trees import LARGEST, SPAN, TreeWriter, read_full
 from grokdist.trust.digest import ContentDigest, StreamHasher
+from grokdist.trust.merkle import hash_blocks
 
-_BLOCK = 1 << 20
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +37,7 @@ class FileCheck:
         got: what it is; ``expected == got`` means that it is right.
         mark: what the file system says of it; None where it could not be hashed.
         sha256: its SHA-256; empty where it was not hashed.
+        pieces_root: root of the tree that was built beside; None where none was.
     """
 
     entry: FileEntry
@@ -37,6 +45,7 @@ class FileCheck:
     got: str
     mark: StatMark | None = None
     sha256: str = ""
+    pieces_root: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -46,7 +55,8 @@ class FileCheck:
 
 def default_jobs() -> int:
     """Threads that hashing uses unless told: the cores, as far as disks follow."""
-    return min(os.cpu_count() or 1, 16)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(usable or 1, 16)
 
 
 def check_file(
@@ -55,10 +65,21 @@ def check_file(
     *,
     stop: threading.Event,
     on_bytes: Callable[[str, int], None],
+    buffer: memoryview | None = None,
+    keep_tree: bool = False,
 ) -> FileCheck | None:
     """Hash one file and compare it with its entry.
 
     Checks size, digest, and that the file did not change meanwhile. Does not follow links.
+
+    Args:
+        tree: the model directory.
+        entry: what the file should be.
+        stop: ends the hashing when it is set.
+        on_bytes: told path and bytes, as it goes on.
+        buffer: a MiB to read into; None for one of its own.
+        keep_tree: build the file's tree from the same bytes, a second hash beside the first, and
+            keep it where the file is right.
 
     Returns:
         the comparison, or None where nothing stands at the path.
@@ -78,34 +99,44 @@ def check_file(
         return FileCheck(entry=entry, expected="a regular file", got="a link or special file")
     except OSError as error:
         return FileCheck(entry=entry, expected="a readable file", got=str(error.strerror))
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, fd)
         before = os.fstat(fd)
         if before.st_size != entry.size:
             return FileCheck(
                 entry=entry, expected=f"{entry.size} bytes", got=f"{before.st_size} bytes"
             )
+        read_ahead(fd, entry.size)
         hasher = StreamHasher(expected.algorithm, entry.size)
-        buffer = memoryview(bytearray(min(_BLOCK, max(entry.size, 1))))
-        try:
-            while count := os.readv(fd, [buffer]):
-                if stop.is_set():
-                    raise HashingStoppedError(f"hashing of {entry.path} was interrupted")
-                hasher.update(buffer[:count])
-                on_bytes(entry.path, count)
-        except OSError as error:
-            return FileCheck(entry=entry, expected="a readable file", got=str(error.strerror))
+        keeper = stack.enter_context(_TreeKeeper(tree, entry)) if keep_tree else None
+        if buffer is None or len(buffer) < min(SPAN, entry.size):
+            buffer = memoryview(bytearray(min(SPAN, entry.size)))
+        for offset in range(0, entry.size, SPAN):
+            if stop.is_set():
+                raise HashingStoppedError(f"hashing of {entry.path} was interrupted")
+            data = buffer[: min(SPAN, entry.size - offset)]
+            try:
+                count = read_full(fd, data, offset)
+            except OSError as error:
+                return FileCheck(entry=entry, expected="a readable file", got=str(error.strerror))
+            hasher.update(data[:count])
+            if keeper is not None:
+                keeper.append(data[:count])
+            on_bytes(entry.path, count)
+            if count < len(data):
+                break
         mark = StatMark.of(os.fstat(fd))
-    finally:
-        os.close(fd)
-    if mark != StatMark.of(before):
-        return FileCheck(entry=entry, expected="a file at rest", got="one changed while read")
-    return FileCheck(
-        entry=entry,
-        expected=str(expected),
-        got=str(hasher.digest()),
-        mark=mark,
-        sha256=hasher.sha256,
-    )
+        if mark != StatMark.of(before):
+            return FileCheck(entry=entry, expected="a file at rest", got="one changed while read")
+        got = hasher.digest()
+        return FileCheck(
+            entry=entry,
+            expected=str(expected),
+            got=str(got),
+            mark=mark,
+            sha256=hasher.sha256,
+            pieces_root=keeper.finish() if keeper is not None and got == expected else None,
+        )
 
 
 def check_files(
@@ -114,31 +145,135 @@ def check_files(
     *,
     jobs: int,
     on_bytes: Callable[[str, int], None],
+    keep_trees: bool = False,
 ) -> Generator[tuple[FileEntry, FileCheck | None], None, None]:
-    """Check many files, ``jobs`` at a time, yielding each as it is ready.
+    """Check many files, ``jobs`` at a time, in their order, yielding each as it is ready.
 
     Close the generator (``contextlib.closing``) to end the threads early.
 
     Raises:
         ManifestError: an entry names no digest of its content.
     """
-    pending: dict[Future[FileCheck | None], FileEntry] = {}
-    remaining = iter(entries)
+
+    def task(entry: FileEntry) -> Task[tuple[FileEntry, FileCheck | None]]:
+        return lambda worker: (
+            entry,
+            check_file(
+                tree,
+                entry,
+                stop=worker.stop,
+                on_bytes=on_bytes,
+                buffer=worker.buffer,
+                keep_tree=keep_trees,
+            ),
+        )
+
+    return in_parallel((task(entry) for entry in entries), jobs=jobs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """What a thread brings to each of its tasks.
+
+    Attributes:
+        buffer: a MiB of its own.
+        stop: set when the results are no longer wanted.
+    """
+
+    buffer: memoryview
+    stop: threading.Event
+
+
+Task = Callable[[Worker], _T]
+
+
+@dataclass(frozen=True, slots=True)
+class _Result(Generic[_T]):
+    value: _T
+
+
+def in_parallel(tasks: Iterable[Task[_T]], *, jobs: int) -> Generator[_T, None, None]:
+    """Run tasks on ``jobs`` threads, begun in their order, yielding each result as it is ready.
+
+    Close the generator to end the threads early: they are told to stop, and waited for.
+
+    Raises:
+        Exception: the first error of a task; the others are stopped.
+    """
     stop = threading.Event()
-    with ThreadPoolExecutor(max(jobs, 1), thread_name_prefix="grokdist-hash") as pool:
+    source = iter(tasks)
+    lock = threading.Lock()
+    results: queue.SimpleQueue[_Result[_T] | BaseException | None] = queue.SimpleQueue()
+
+    def run() -> None:
+        worker = Worker(buffer=memoryview(bytearray(SPAN)), stop=stop)
         try:
-            while True:
-                for entry in remaining:
-                    future = pool.submit(check_file, tree, entry, stop=stop, on_bytes=on_bytes)
-                    pending[future] = entry
-                    if len(pending) >= 2 * jobs:
-                        break
-                if not pending:
-                    return
-                ready, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    yield pending.pop(future), future.result()
-        finally:
-            stop.set()
-            for future in pending:
-                future.cancel()
+            while not stop.is_set():
+                with lock:
+                    task = next(source, None)
+                if task is None:
+                    break
+                results.put(_Result(task(worker)))
+        except BaseException as error:  # It is raised again by the thread that asked.
+            results.put(error)
+        results.put(None)
+
+    threads = [
+        threading.Thread(target=run, name=f"grokdist-hash-{number}")
+        for number in range(max(jobs, 1))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        ended = 0
+        while ended < len(threads):
+            result = results.get()
+            if result is None:
+                ended += 1
+            elif isinstance(result, _Result):
+                yield result.value
+            else:
+                raise result
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def read_ahead(fd: int, size: int) -> None:
+    """Tell the kernel that a file will be read from front to back."""
+    if size > SPAN and hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+
+class _TreeKeeper:
+    """Builds a tree beside a digest; what hinders it never hinders the digest."""
+
+    def __init__(self, tree: ModelTree, entry: FileEntry) -> None:
+        self._writer: TreeWriter | None = None
+        if 0 < entry.size <= LARGEST:
+            with contextlib.suppress(OSError, GrokdistError):
+                self._writer = TreeWriter(tree, entry.path, entry.size)
+
+    def __enter__(self) -> _TreeKeeper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(*error)
+
+    def append(self, data: memoryview) -> None:
+        """Hash the next bytes, whole blocks but for the last."""
+        if self._writer is not None:
+            try:
+                self._writer.append(hash_blocks(data))
+            except OSError:
+                self._writer.__exit__()
+                self._writer = None
+
+    def finish(self) -> str | None:
+        """The root, or None where the tree could not be kept."""
+        with contextlib.suppress(OSError, GrokdistError):
+            return None if self._writer is None else self._writer.finish()
+        return None
