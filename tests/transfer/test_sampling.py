@@ -28,9 +28,6 @@ def test_forms_of_a_size(text: str, share: float | None, blocks: int | None) -> 
     "text", ["", "0", "0%", "-1", "101%", "1.5", "1e3", "%", "1%%", "x", "nan%", "9" * 19, "٣"]
 )
 def test_what_is_no_size(text: str) -> None:
-    if text == "٣":
-        assert SampleSize.parse(text).blocks == 3
-        return
     with pytest.raises(UsageError, match="expected a share of the blocks like 1%"):
         SampleSize.parse(text)
 
@@ -74,7 +71,7 @@ def test_large_samples_read_longer_ranges() -> None:
     assert abs(sample.blocks / sample.of_blocks - 0.01) < 0.0001
     assert sample.units >= 4096
     everything = draw([1 << 50], SampleSize(share=1.0), 0)
-    assert everything.units <= 1 << 20
+    assert everything.units <= 1 << 18
 
 
 def test_nothing_can_be_drawn_from_nothing() -> None:
