@@ -257,7 +257,10 @@ def _open(target: str) -> int:
     try:
         if target == "-":
             return os.dup(sys.stderr.fileno())
-        if found := _DESCRIPTOR.fullmatch(target):
+        if target.startswith("fd:"):
+            found = _DESCRIPTOR.fullmatch(target)
+            if found is None:
+                raise ValueError("no file descriptor")
             return os.dup(int(found[1]))
         return os.open(
             Path(target).expanduser(),
