@@ -131,7 +131,7 @@ class MemberClient:
         with stop.waking(lambda: _shut(connection)):
             try:
                 answer = self._send(connection, target, headers, wait)
-                if answer is None and kept is not None:
+                if answer is None and kept is not None and not stop.is_set():
                     # It was closed by the other side while it lay idle.
                     connection = self._connection()
                     answer = self._send(connection, target, headers, wait)

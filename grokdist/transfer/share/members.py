@@ -77,11 +77,15 @@ class Members:
     Args:
         me: our own id.
         note: where to tell people what they may want to know.
+        changed: called when someone came or went, outside of any lock.
     """
 
-    def __init__(self, me: str, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, me: str, note: Callable[[str], None], changed: Callable[[], None] = lambda: None
+    ) -> None:
         self.me = me
         self._note = note
+        self._tell = changed
         self._lock = threading.Lock()
         self._members: dict[str, Member] = {}
         self._banned: set[str] = set()
@@ -98,7 +102,13 @@ class Members:
             False where it need not be asked at this address any more: it is banned, or answers
             at another address too.
         """
-        now = time.monotonic()
+        before = self.epoch
+        known = self._update(status, address, time.monotonic())
+        if self.epoch != before:
+            self._tell()
+        return known
+
+    def _update(self, status: Status, address: Address, now: float) -> bool:
         with self._lock:
             if status.member in self._banned or address in self._banned_at:
                 return False

@@ -85,7 +85,7 @@ class ShareSession:
         self.id = secrets.token_hex(16)
         self.content = Content.of(manifest.files)
         self.shelf = Shelf(self.content, directory)
-        self.members = Members(self.id, note)
+        self.members = Members(self.id, note, self.shelf.nudge)
         self._allotment = Allotment(self.content, self.members, self.shelf, settings)
         self._server = ShareServer(
             self.content,

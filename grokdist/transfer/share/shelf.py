@@ -109,12 +109,15 @@ class Shelf:
 
     @property
     def takings(self) -> list[Taken]:
-        """What is being brought from the origin: number, next byte, byte after the last."""
+        """What is being brought from the origin: number, next byte, byte after the last.
+
+        The next byte is the one after those that were told to be here: nothing lies between.
+        """
         with self._changed:
             return [
-                (number, segment.offset, segment.end)
-                for number, segment, _ in self._takings.values()
-                if segment.offset < segment.end
+                (number, told, segment.end)
+                for number, segment, told in self._takings.values()
+                if told < segment.end
             ]
 
     def ranges(self, number: int) -> tuple[Range, ...]:

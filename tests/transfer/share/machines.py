@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.servers.hub_server import HubServer
 from tests.transfer.models import HASTY, QUICK_HTTP, content, request_for
 
 MIB = 1 << 20
+PATIENCE = replace(HASTY, idle=2.0, stall=5.0)
 
 
 def payload() -> dict[str, bytes]:
@@ -106,7 +108,7 @@ class Machine:
     def _run(self) -> None:
         try:
             progress = Together(self.notes, self.session.listener)
-            self._result = fetch(self._plan, progress, patience=HASTY)
+            self._result = fetch(self._plan, progress, patience=PATIENCE)
             self.session.finish()
         except BaseException as error:
             self._error = error
