@@ -21,6 +21,7 @@ from grokdist.transfer.tree import split
 
 MIN_PIECE = 16 << 10
 MAX_PIECE = 16 << 20
+_SMALLEST = 256 << 10
 _PIECES_AIMED_AT = 4_096
 
 
@@ -52,12 +53,13 @@ class CreatedTorrent:
 
 
 def choose_piece_size(total: int) -> int:
-    """A power of two from 16 KiB to 16 MiB that gives some 4,096 pieces.
+    """A power of two from 256 KiB to 16 MiB that gives some 4,096 pieces.
 
-    Large pieces keep the metadata of a 300 GB model below 1 MB; small ones let a small model
-    come from several peers.
+    Large pieces keep the metadata of a 300 GB model below 1 MB; smaller ones let a small model
+    come from several peers. With pieces of a block or two libtorrent 2.1 takes the files of a v2
+    torrent wrongly from a web seed.
     """
-    size = MIN_PIECE
+    size = _SMALLEST
     while size < MAX_PIECE and size * _PIECES_AIMED_AT < total:
         size *= 2
     return size

@@ -17,6 +17,7 @@ from grokdist.transfer.torrent_create import (
     choose_piece_size,
     create_torrent,
 )
+from grokdist.trust import merkle
 from tests.transfer.torrent.swarms import SmallModel, make_model
 
 
@@ -47,7 +48,10 @@ def test_content(model: SmallModel, version: TorrentVersion) -> None:
         version is TorrentVersion.V1,
     )
     for file in files.files:
-        expected = _root((model.directory / file.path).read_bytes())
+        data = (model.directory / file.path).read_bytes()
+        expected = _root(data)
+        # The manifest's and the receipt's roots are made there.
+        assert expected == merkle.root(merkle.hash_blocks(data))
         assert file.root == (None if version is TorrentVersion.V1 else expected)
     assert f"{made.btih}" in made.magnet or f"{made.btmh}" in made.magnet
 
@@ -83,9 +87,10 @@ def test_trackers_and_web_seeds(model: SmallModel) -> None:
 
 
 def test_piece_size() -> None:
-    assert choose_piece_size(1) == MIN_PIECE
-    assert choose_piece_size(MIN_PIECE * 4096) == MIN_PIECE
-    assert choose_piece_size(MIN_PIECE * 4096 + 1) == 2 * MIN_PIECE
+    smallest = 256 << 10
+    assert choose_piece_size(1) == smallest > MIN_PIECE
+    assert choose_piece_size(smallest * 4096) == smallest
+    assert choose_piece_size(smallest * 4096 + 1) == 2 * smallest
     assert choose_piece_size(318_000_000_000) == MAX_PIECE
 
 

@@ -6,7 +6,7 @@ import libtorrent as lt
 import pytest
 
 from grokdist.transfer.sources.torrent_session import pack
-from grokdist.transfer.sources.torrent_settings import Encryption, SwarmSettings
+from grokdist.transfer.sources.torrent_settings import Encryption, SwarmSettings, proxy_of
 
 ABROAD = ("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp")
 
@@ -74,3 +74,30 @@ def test_proxy(proxy: str, kind: int) -> None:
     assert (pack["proxy_hostname"], pack["proxy_port"]) == ("127.0.0.1", 9)
     assert pack["proxy_username"] == ("u" if "@" in proxy else "")
     assert pack["proxy_peer_connections"]
+
+
+def test_what_would_go_past_a_proxy_is_off() -> None:
+    pack = _pack(proxy="http://127.0.0.1:9", utp=True)
+    assert not any(pack[name] for name in ABROAD)
+    assert not pack["enable_outgoing_utp"]
+    socks = _pack(proxy="socks5://127.0.0.1:9", utp=True)
+    assert socks["enable_dht"]
+    assert socks["enable_outgoing_utp"]
+    assert not socks["enable_lsd"]
+    # What stays on this machine needs no proxy.
+    assert "proxy_type" not in _pack(proxy="http://127.0.0.1:9", interface="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy"),
+    [
+        ({}, None),
+        ({"ALL_PROXY": "socks5://h:1"}, "socks5://h:1"),
+        ({"all_proxy": "http://h:1", "ALL_PROXY": "socks5://h:1"}, "http://h:1"),
+        ({"ALL_PROXY": "socks://h:1"}, "socks5://h:1"),
+        ({"ALL_PROXY": "socks5://h:1", "NO_PROXY": "*"}, None),
+        ({"ALL_PROXY": "socks5://h:1", "no_proxy": "localhost"}, "socks5://h:1"),
+    ],
+)
+def test_proxy_of_the_environment(environment: dict[str, str], proxy: str | None) -> None:
+    assert proxy_of(environment) == proxy
