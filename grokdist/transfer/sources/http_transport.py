@@ -8,9 +8,10 @@ left to ``http_stream``.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-import urllib.request
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -20,12 +21,14 @@ from urllib3.response import BaseHTTPResponse
 
 import grokdist
 from grokdist.errors import SourceError
+from grokdist.transfer.sources.http_hosts import SHARED, HostSlots
+from grokdist.transfer.sources.http_pools import Pools, interruptible
+from grokdist.transfer.stop import Stop
 
 USER_AGENT = f"grokdist/{grokdist.__version__}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 _SMALL_BODY = 1 << 16
-_Pool = urllib3.PoolManager
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,28 +39,37 @@ class HttpSettings:
         connect_timeout: seconds to reach a server.
         read_timeout: seconds without a byte after which a connection is given up.
         redirects: hops that are followed.
-        block: bytes read at once.
+        block: bytes read at once, at most.
+        host_connections: connections in use at once to one host, all sources of this process
+            together.
     """
 
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     redirects: int = 5
-    block: int = 1 << 20
+    block: int = 1 << 19
+    host_connections: int = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A final answer, its body not read yet.
+    """A final answer, its body not read yet; it holds a slot of its host until it is let go.
 
     Attributes:
         response: the response.
         first: headers of the first hop's response.
         redirected: True where another URL than the one asked for answered.
+        url: the URL that answered.
+        sent: the headers that were sent to it.
+        let_go: gives the slot back.
     """
 
     response: BaseHTTPResponse
     first: Mapping[str, str]
     redirected: bool
+    url: str
+    sent: Mapping[str, str]
+    let_go: Callable[[], object]
 
 
 def without_secrets(url: str) -> str:
@@ -75,17 +87,39 @@ class HttpTransport:
         name: the source's name, for errors.
         connections: connections kept open to each server.
         settings: bounds.
+        hosts: slots of the hosts; by default those of this process.
     """
 
-    def __init__(self, name: str, connections: int, settings: HttpSettings) -> None:
+    def __init__(
+        self,
+        name: str,
+        connections: int,
+        settings: HttpSettings,
+        *,
+        hosts: HostSlots = SHARED,
+    ) -> None:
         self._name = name
-        self._connections = connections
         self._settings = settings
-        self._proxies = urllib.request.getproxies()
-        self._pools: dict[str, _Pool] = {}
+        self._hosts = hosts
+        self._pools = Pools(name, connections)
 
-    def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        stop: Stop,
+        alive: Callable[[], object] = lambda: None,
+    ) -> Answer | None:
         """Send a GET and follow redirects; the body is left to the caller to read and close.
+
+        Args:
+            url: where.
+            headers: what to send besides our own headers.
+            stop: ends the waiting for a slot, a connection or an answer.
+            alive: called while waiting in line for a slot of the host.
+
+        Returns:
+            the answer; None once ``stop`` is set.
 
         Raises:
             SourceError: no answer came, or a redirect is not one to follow.
@@ -94,15 +128,28 @@ class HttpTransport:
         here = url
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         for _ in range(self._settings.redirects + 1):
-            response = self._send(here, sent)
+            answer = None if stop.is_set() else self._hop(here, sent, stop, alive)
+            if answer is None:
+                return None
+            response = answer.response
             if first is None:
                 first = response.headers
             target = response.headers.get("Location")
             if response.status not in _REDIRECTS or target is None:
-                return Answer(response=response, first=first, redirected=here != url)
-            _finish(response)
-            there = urljoin(here, target)
-            self._check_hop(here, there)
+                return Answer(
+                    response=response,
+                    first=first,
+                    redirected=here != url,
+                    url=here,
+                    sent=sent,
+                    let_go=answer.let_go,
+                )
+            try:
+                with stop.waking(response.shutdown):
+                    _finish(response)
+            finally:
+                answer.let_go()
+            there = self._target(here, target)
             if _origin(urlsplit(there)) != _origin(urlsplit(here)):
                 sent = {
                     key: value for key, value in sent.items() if key.lower() not in _SECRET_HEADERS
@@ -112,61 +159,62 @@ class HttpTransport:
 
     def close(self) -> None:
         """Close all connections."""
-        for pool in self._pools.values():
-            pool.clear()
+        self._pools.close()
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> BaseHTTPResponse:
+    def _hop(
+        self, url: str, headers: Mapping[str, str], stop: Stop, alive: Callable[[], object]
+    ) -> Answer | None:
+        """One request, with a slot of its host; None once ``stop`` is set."""
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        if not self._hosts.take(host, self._settings.host_connections, stop, alive):
+            return None
+        try:
+            response = self._send(url, headers, stop)
+        except BaseException as error:
+            self._hosts.give(host)
+            if stop.is_set() and isinstance(error, SourceError):
+                return None
+            raise
+        return Answer(
+            response=response,
+            first=response.headers,
+            redirected=False,
+            url=url,
+            sent=headers,
+            let_go=lambda: self._hosts.give(host),
+        )
+
+    def _send(self, url: str, headers: Mapping[str, str], stop: Stop) -> BaseHTTPResponse:
         settings = self._settings
         timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
+        pool = self._pools.get(url)
         try:
-            return self._pool(url).request(
-                "GET",
-                url,
-                headers=dict(headers),
-                preload_content=False,
-                decode_content=False,
-                redirect=False,
-                retries=False,
-                timeout=timeout,
-            )
-        except (HTTPError, ValueError) as error:
+            with interruptible(stop):
+                return pool.request(
+                    "GET",
+                    url,
+                    headers=dict(headers),
+                    preload_content=False,
+                    decode_content=False,
+                    redirect=False,
+                    retries=False,
+                    timeout=timeout,
+                )
+        except (HTTPError, OSError, ValueError) as error:
             # urllib3's own text may hold the URL with its query; the type says enough.
             reason = f"{without_secrets(url)}: {_spoken(error)}"
             raise self._error(reason, permanent=isinstance(error, ValueError)) from None
 
-    def _pool(self, url: str) -> _Pool:
-        """The pool for a URL: direct, or through the proxy that the environment names."""
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        if proxy and parts.hostname and urllib.request.proxy_bypass(parts.hostname):
-            proxy = None
-        key = proxy or ""
-        if key not in self._pools:
-            self._pools[key] = self._make_pool(proxy)
-        return self._pools[key]
-
-    def _make_pool(self, proxy: str | None) -> _Pool:
-        if proxy is None:
-            return urllib3.PoolManager(num_pools=16, maxsize=self._connections)
-        if proxy.startswith("socks"):
-            try:
-                from urllib3.contrib.socks import SOCKSProxyManager
-            except ImportError:
-                raise self._error(
-                    "the environment names a SOCKS proxy, but PySocks is not installed",
-                    permanent=True,
-                ) from None
-            return SOCKSProxyManager(proxy, num_pools=16, maxsize=self._connections)
-        return urllib3.ProxyManager(
-            proxy if "://" in proxy else f"http://{proxy}",
-            num_pools=16,
-            maxsize=self._connections,
-        )
-
-    def _check_hop(self, here: str, there: str) -> None:
-        old, new = urlsplit(here), urlsplit(there)
+    def _target(self, here: str, location: str) -> str:
+        """Where a redirect leads, if it may be followed."""
+        try:
+            there = urljoin(here, location)
+            old, new = urlsplit(here), urlsplit(there)
+            _ = new.port
+        except ValueError:
+            raise self._error("redirected to what is not a URL", permanent=True) from None
         if new.scheme not in ("http", "https"):
-            raise self._error(f"redirected to {new.scheme}:, expected https", permanent=True)
+            raise self._error(f"redirected to {new.scheme[:20]}:, expected https", permanent=True)
         if old.scheme == "https" and new.scheme == "http":
             raise self._error(f"redirected from https to {without_secrets(there)}", permanent=True)
         if _is_own(new.hostname) and not _is_own(old.hostname):
@@ -174,6 +222,7 @@ class HttpTransport:
                 f"redirected to an address of this machine or network, {new.hostname}",
                 permanent=True,
             )
+        return there
 
     def _error(self, reason: str, *, permanent: bool) -> SourceError:
         return SourceError(reason, source=self._name, permanent=permanent)
@@ -183,11 +232,11 @@ def _finish(response: BaseHTTPResponse) -> None:
     """Read a small body so that the connection can be used again; drop a large one."""
     length = response.headers.get("Content-Length", "")
     try:
-        if length.isascii() and length.isdigit() and int(length) <= _SMALL_BODY:
+        if length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= _SMALL_BODY:
             response.read(_SMALL_BODY, decode_content=False)
             response.release_conn()
             return
-    except HTTPError:
+    except (HTTPError, OSError):
         pass
     response.close()
 
@@ -199,13 +248,19 @@ def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:
 
 def _is_own(host: str | None) -> bool:
     """True for this machine and its private networks, as far as the name itself shows it."""
-    if host == "localhost":
+    name = (host or "").rstrip(".").partition("%")[0]
+    if name == "localhost" or name.endswith(".localhost"):
         return True
-    try:
-        address = ipaddress.ip_address(host or "")
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_private or address.is_link_local
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = None
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(name)
+    if address is None:
+        # Resolvers also take 127.1, 0x7f000001 and 2130706433 for addresses.
+        with contextlib.suppress(OSError, UnicodeError):
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return address is not None and not address.is_global
 
 
 def _spoken(error: Exception) -> str:
@@ -216,8 +271,9 @@ def _spoken(error: Exception) -> str:
         "NameResolutionError": "the host name cannot be resolved",
         "ConnectTimeoutError": "no connection in time",
         "ReadTimeoutError": "no answer in time",
-        "ProtocolError": "the connection broke",
+        "ProtocolError": "the connection broke, or the answer is not HTTP",
         "SSLError": "the TLS certificate or handshake is not valid",
-        "ProxyError": "the proxy cannot be reached",
+        "ProxyError": "the proxy cannot be reached, or refuses",
         "LocationParseError": "the URL is not valid",
+        "InvalidHeader": "the answer contradicts itself",
     }.get(kind, kind)

@@ -8,7 +8,7 @@ import pytest
 
 from grokdist.errors import NoSourceError, SourceError
 from grokdist.transfer.engine import fetch
-from grokdist.transfer.sources.http_stream import retry_after
+from grokdist.transfer.sources.http_answer import retry_after
 from grokdist.transfer.sources.http_transport import HttpTransport, without_secrets
 from grokdist.transfer.sources.https import HttpsSource
 from tests.servers.hub_server import Faults, HubServer
@@ -79,7 +79,7 @@ def test_other_schemes_are_not_followed(tmp_path: Path, target: str) -> None:
 def test_hops_that_are_refused(here: str, there: str, reason: str) -> None:
     transport = HttpTransport("https:x", 1, QUICK_HTTP)
     with pytest.raises(SourceError, match=reason):
-        transport._check_hop(here, there)
+        transport._target(here, there)
 
 
 def test_a_proxy_of_the_environment_is_used(

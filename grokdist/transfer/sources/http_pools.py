@@ -1,0 +1,162 @@
+"""Connection pools: direct ones and those through the proxy that the environment names.
+
+``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read as curl reads them; SOCKS
+proxies come through PySocks. Every connection can be woken out of a handshake, a tunnel or the
+wait for headers, where a server that sends a byte now and then would hold it for hours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+
+from grokdist.errors import SourceError
+from grokdist.transfer.stop import Stop
+
+_waiting = threading.local()
+
+
+@contextlib.contextmanager
+def interruptible(stop: Stop) -> Iterator[None]:
+    """Inside the ``with``, setting ``stop`` ends what this thread's connections wait for."""
+    _waiting.stop = stop
+    try:
+        yield
+    finally:
+        _waiting.stop = None
+
+
+class Pools:
+    """The pools of one source, made as they are needed; used from several threads.
+
+    Args:
+        name: the source's name, for errors.
+        connections: connections kept open to each server.
+    """
+
+    def __init__(self, name: str, connections: int) -> None:
+        self._name = name
+        self._connections = connections
+        self._proxies = urllib.request.getproxies()
+        self._lock = threading.Lock()
+        self._pools: dict[str, urllib3.PoolManager] = {}
+
+    def get(self, url: str) -> urllib3.PoolManager:
+        """The pools for a URL.
+
+        Raises:
+            SourceError: the environment names a proxy that cannot be used.
+        """
+        proxy = self._proxy(url)
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._make(proxy)
+            return self._pools[proxy]
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        with self._lock:
+            for pool in self._pools.values():
+                pool.clear()
+
+    def _proxy(self, url: str) -> str:
+        """The proxy for a URL; empty for none."""
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
+        if proxy and parts.hostname and _bypassed(parts.hostname, parts.port):
+            return ""
+        return proxy
+
+    def _make(self, proxy: str) -> urllib3.PoolManager:
+        sizes = {"num_pools": 16, "maxsize": self._connections}
+        try:
+            manager = _manager(proxy, sizes)
+        except (urllib3.exceptions.HTTPError, ValueError, ImportError) as error:
+            # The proxy's own text may hold a password.
+            raise SourceError(
+                f"the proxy that the environment names cannot be used ({type(error).__name__});"
+                " expected http://, https://, socks5:// or socks5h://HOST:PORT",
+                source=self._name,
+                permanent=True,
+            ) from None
+        manager.pool_classes_by_scheme = {
+            scheme: _wakeable(kind) for scheme, kind in manager.pool_classes_by_scheme.items()
+        }
+        return manager
+
+
+def _manager(proxy: str, sizes: dict[str, Any]) -> urllib3.PoolManager:
+    if not proxy:
+        return urllib3.PoolManager(**sizes)
+    scheme, found, rest = proxy.partition("://")
+    if not found:
+        scheme, rest = "http", proxy
+    parts = urlsplit(f"{scheme}://{rest}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    if scheme.startswith("socks"):
+        from urllib3.contrib.socks import SOCKSProxyManager
+
+        scheme = "socks5" if scheme == "socks" else scheme
+        return SOCKSProxyManager(f"{scheme}://{rest}", **sizes)
+    headers = None
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=login)
+    return urllib3.ProxyManager(f"{scheme}://{rest}", proxy_headers=headers, **sizes)
+
+
+def _bypassed(host: str, port: int | None) -> bool:
+    """True where ``NO_PROXY`` names the host: itself, its domain, or its network."""
+    shown = f"[{host}]" if ":" in host else host
+    if any(map(urllib.request.proxy_bypass, (host, shown, f"{shown}:{port or ''}"))):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    for each in named.split(","):
+        with contextlib.suppress(ValueError):
+            if "/" in each and address in ipaddress.ip_network(each.strip(), strict=False):
+                return True
+    return False
+
+
+class _Wakeable:
+    """What a connection does while others wait for it, with the thread's stop signal at hand."""
+
+    sock: socket.socket | None
+
+    def connect(self) -> None:
+        """Connect, with the handshakes of tunnel and TLS."""
+        with self._woken():
+            super().connect()  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        """Read the status line and the headers."""
+        with self._woken():
+            return super().getresponse()  # type: ignore[misc]
+
+    def _woken(self) -> contextlib.AbstractContextManager[None]:
+        stop: Stop | None = getattr(_waiting, "stop", None)
+        return contextlib.nullcontext() if stop is None else stop.waking(self._shut)
+
+    def _shut(self) -> None:
+        if self.sock is not None:
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _wakeable(kind: Any) -> Any:
+    """The pool class whose connections are wakeable."""
+    connection = type("WakeableConnection", (_Wakeable, kind.ConnectionCls), {})
+    return type("WakeablePool", (kind,), {"ConnectionCls": connection})
