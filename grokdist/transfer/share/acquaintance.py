@@ -108,7 +108,7 @@ class Acquaintance:
                 # One broken connection is no death; silence for as long as a time-out is.
                 if identity and (failures > 1 or now - heard >= self._settings.silence):
                     self._members.gone(identity)
-                    cursor = 0
+                    identity, cursor = "", 0
                 if now - heard > _FORGET_S and address not in self._named:
                     break
                 self._stop.wait(min(_SOON_S * 2 ** min(failures, 5), _LONGEST_S))
@@ -120,12 +120,14 @@ class Acquaintance:
                 return
             if identity and status.member != identity:
                 self._members.gone(identity)
-                identity, cursor = status.member, 0
+                identity, cursor = "", 0
+                continue
+            if not self._members.update(status, address):
+                # It is asked at another of its addresses; this one may be needed later.
+                identity, cursor = "", 0
+                self._stop.wait(_LONGEST_S)
                 continue
             identity, cursor = status.member, status.cursor
-            if not self._members.update(status, address):
-                # Somebody else's thread asks it at another of its addresses.
-                return
             for peer in status.peers:
                 self.add(peer)
         with self._lock:

@@ -112,6 +112,9 @@ class PeerSource:
         """Any byte; see ``Source.lets_go``."""
         return at
 
+    def hold(self, rate: int) -> None:
+        """Nothing: the engine holds up each stream; see ``Source.hold``."""
+
     def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
         """Bring a range from those who have it; see ``Source.fetch``."""
         number = self._content.by_path[entry.path]

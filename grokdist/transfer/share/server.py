@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 
 from grokdist.errors import StoreError
 from grokdist.transfer.share.content import Content
-from grokdist.transfer.share.settings import ShareSettings
+from grokdist.transfer.share.settings import PORT, ShareSettings
 from grokdist.transfer.share.shelf import Shelf
 from grokdist.transfer.share.status import Address
 
@@ -275,19 +275,26 @@ def plain_host(host: str) -> str:
 
 def _listen(settings: ShareSettings) -> socket.socket:
     """A listening socket: on the address that was named, or on all of IPv6 and IPv4."""
-    where = f"{settings.bind or 'any address'} port {settings.port}"
+    if settings.port is None:
+        with contextlib.suppress(OSError):
+            return _listen_on(settings.bind, PORT)
+    port = settings.port or 0
     try:
-        if settings.bind is None and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("::", settings.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
-            )
-        host = settings.bind or ""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, settings.port), family=family, backlog=128)
+        return _listen_on(settings.bind, port)
     except (OSError, OverflowError) as error:
         raise StoreError(
-            f"cannot listen on {where}: {error}", hint="choose another with --share-listen"
+            f"cannot listen on {settings.bind or 'any address'} port {port}: {error}",
+            hint="choose another with --share-listen and --share-bind",
         ) from error
+
+
+def _listen_on(host: str | None, port: int) -> socket.socket:
+    if host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
+        )
+    family = socket.AF_INET6 if ":" in (host or "") else socket.AF_INET
+    return socket.create_server((host or "", port), family=family, backlog=128)
 
 
 def _read_head(connection: socket.socket, rest: bytes) -> tuple[bytes | None, bytes]:

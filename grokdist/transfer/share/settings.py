@@ -8,7 +8,8 @@ from grokdist.transfer.share.keys import ShareKey
 
 GROUP = "239.255.71.82"
 """Multicast group of announcements: of organisation-local scope (RFC 2365), sent with TTL 1."""
-GROUP_PORT = 17182
+PORT = 17182
+"""Port of announcements, and where a member listens if that is free."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +18,7 @@ class ShareSettings:
 
     Attributes:
         bind: address to listen on; None for all, answering private addresses only.
-        port: TCP port to listen on; 0 for any.
+        port: TCP port to listen on, 0 for any; None for ``PORT``, or any if that is taken.
         peers: members named by the user, as (host, port). Each tells of those it knows, so one
             that all machines can reach is enough.
         key: what members prove to one another; None where anyone on the local network may read.
@@ -34,11 +35,11 @@ class ShareSettings:
     """
 
     bind: str | None = None
-    port: int = 0
+    port: int | None = None
     peers: tuple[tuple[str, int], ...] = ()
     key: ShareKey | None = None
     multicast: bool = True
-    group_port: int = GROUP_PORT
+    group_port: int = PORT
     linger: float = 30.0
     settle: float = 1.5
     silence: float = 5.0

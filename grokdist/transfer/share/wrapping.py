@@ -77,6 +77,10 @@ class OwnedSource:
         """Where the origin lets go of a file."""
         return self._source.lets_go(entry, at)
 
+    def hold(self, rate: int) -> None:
+        """Take no more than a rate."""
+        self._source.hold(rate)
+
     def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
         """Have the origin bring a range, which the other members see."""
         number = self._content.number(entry)

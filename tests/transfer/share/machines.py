@@ -39,6 +39,7 @@ def settings(**changes: Any) -> ShareSettings:
     """Settings that keep to this machine and are in a hurry."""
     fields: dict[str, Any] = {
         "bind": "127.0.0.1",
+        "port": 0,
         "multicast": False,
         "settle": 0.5,
         "silence": 1.0,
