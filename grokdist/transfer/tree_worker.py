@@ -9,6 +9,7 @@ finished it takes away. Imports little, since it starts while a fetch is under w
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import select
@@ -85,8 +86,8 @@ def build(
     """
     fd = tree.open(path, os.O_RDONLY)
     try:
-        before = StatMark.of(os.fstat(fd))
-        if before.size != size or mark not in (None, before):
+        before = _content_mark(StatMark.of(os.fstat(fd)))
+        if before.size != size or (mark is not None and _content_mark(mark) != before):
             raise BuildFailedError(f"{path} is not the file that was hashed")
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -99,11 +100,16 @@ def build(
                 if read_full(fd, data, offset) != len(data):
                     raise BuildFailedError(f"{path} was cut short while its tree was built")
                 writer.append(hash_blocks(data))
-            if StatMark.of(os.fstat(fd)) != before:
+            if _content_mark(StatMark.of(os.fstat(fd))) != before:
                 raise BuildFailedError(f"{path} changed while its tree was built")
             return writer.finish()
     finally:
         os.close(fd)
+
+
+def _content_mark(mark: StatMark) -> StatMark:
+    """The mark without the change time, which a hard link made by a swarm moves too."""
+    return dataclasses.replace(mark, ctime_ns=0)
 
 
 def main() -> None:

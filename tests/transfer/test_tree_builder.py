@@ -124,6 +124,16 @@ def test_files_that_are_not_what_was_hashed_get_no_tree(model: ModelTree) -> Non
     assert _tree_files(model) == ["tensor00002_000.tree"]
 
 
+def test_a_hard_link_made_since_is_no_change(model: ModelTree) -> None:
+    mark = _mark(model, BIG)
+    model.path("link").hardlink_to(model.path(BIG))
+    assert _mark(model, BIG) != mark
+    builder = TreeBuilder(model, on_done=lambda path, root: None)
+    builder.add(BIG, len(FILES[BIG]), mark)
+    assert builder.wait(threading.Event())
+    builder.close()
+
+
 def test_a_listener_that_fails_does_not_hold_up_the_others(model: ModelTree) -> None:
     def refuse(path: str, root: str) -> None:
         if path == BIG:

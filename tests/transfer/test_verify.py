@@ -11,9 +11,10 @@ import pytest
 
 from grokdist.errors import StoreError, UsageError
 from grokdist.transfer.engine import fetch
+from grokdist.transfer.findings import VerifyReport
 from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.sources.local import LocalSource
-from grokdist.transfer.verify import VerifyReport, verify
+from grokdist.transfer.verify import verify
 from grokdist.trust.receipt import Receipt
 from tests.transfer.models import HASTY, entry_of, manifest_of, plan_for, small_files
 
