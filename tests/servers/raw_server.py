@@ -150,6 +150,8 @@ class RawServer:
         try:
             if self.tls is not None:
                 connection = self.tls.wrap_socket(plain, server_side=True)
+                with self._lock:
+                    self._open.add(connection)
             reader = connection.makefile("rb")
             while (asked := self._read(reader)) is not None:
                 with self._lock:
@@ -175,7 +177,7 @@ class RawServer:
             pass  # the client hung up
         finally:
             with self._lock:
-                self._open.discard(plain)
+                self._open -= {plain, connection}
             if reader is not None:
                 with contextlib.suppress(OSError):
                     reader.close()
