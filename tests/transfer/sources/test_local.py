@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,8 @@ import pytest
 from grokdist.errors import DigestMismatchError, NoSourceError, UsageError
 from grokdist.transfer.engine import fetch
 from grokdist.transfer.sources.local import LocalSource, bundled
-from tests.transfer.models import HASTY, assert_complete, content, plan_for
+from tests.servers.hub_server import HubServer
+from tests.transfer.models import HASTY, assert_complete, content, hub, leave_part, plan_for
 
 FILES = {"a": content("a", 3_000_000), "folder/b": b"b"}
 
@@ -30,9 +35,7 @@ def test_a_folder_is_copied_and_checked(copy: Path, tmp_path: Path) -> None:
 
 
 def test_a_part_is_continued(copy: Path, tmp_path: Path) -> None:
-    parts = tmp_path / "m/.grokdist/parts"
-    parts.mkdir(parents=True)
-    (parts / "a.part").write_bytes(FILES["a"][:1_234_567])
+    leave_part(tmp_path / "m", "a", FILES["a"], (0, 1_234_567))
     result = fetch(plan_for(FILES, tmp_path / "m", LocalSource(copy)), patience=HASTY)
     assert result.fetched_bytes == 3_000_001 - 1_234_567
     assert_complete(tmp_path / "m", FILES)
@@ -45,6 +48,90 @@ def test_wrong_bytes_and_wrong_lengths_are_mismatches(copy: Path, tmp_path: Path
     (copy / "folder/b").write_bytes(b"cc")
     with pytest.raises(DigestMismatchError, match="got 2 bytes"):
         fetch(plan_for(FILES, tmp_path / "m", LocalSource(copy)), patience=HASTY)
+
+
+def test_a_file_cut_short_gives_what_it_has(copy: Path, tmp_path: Path) -> None:
+    (copy / "a").write_bytes(FILES["a"][:2_000_000])
+    (copy / "folder/b").write_bytes(b"")
+    plan = plan_for(FILES, tmp_path / "m", LocalSource(copy))
+    assert plan.sourceless == ("folder/b",)
+    with pytest.raises(NoSourceError, match="ends at 2000000 of 3000000 bytes"):
+        fetch(plan, patience=HASTY)
+    with HubServer(FILES) as server:
+        plan = plan_for(FILES, tmp_path / "n", LocalSource(copy), hub(server.endpoint))
+        result = fetch(plan, patience=HASTY)
+    assert result.sources == {f"local:{copy}": 2_000_000, "hub:xai-org/grok-1": 1_000_001}
+    assert_complete(tmp_path / "n", FILES)
+
+
+def test_what_was_never_written_of_an_unfinished_file_is_not_taken(
+    copy: Path, tmp_path: Path
+) -> None:
+    """As a torrent client leaves it: cut short, with holes where pieces are missing."""
+    with (copy / "a").open("wb") as file:
+        file.write(FILES["a"][: 1 << 20])
+        file.seek(2 << 20)
+        file.write(FILES["a"][2 << 20 : (2 << 20) + 4096])
+    with HubServer(FILES) as server:
+        plan = plan_for(FILES, tmp_path / "m", LocalSource(copy), hub(server.endpoint))
+        result = fetch(plan, patience=HASTY)
+    assert result.sources == {
+        f"local:{copy}": (1 << 20) + 1,
+        "hub:xai-org/grok-1": 3_000_000 - (1 << 20),
+    }
+    assert_complete(tmp_path / "m", FILES)
+
+
+def _stands_for_a_reflink(source: int, target: int) -> bool:
+    size = os.fstat(source).st_size
+    return os.pwrite(target, os.pread(source, size, 0), 0) == size
+
+
+def test_a_file_whose_blocks_can_be_shared_is_hashed_in_its_part(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seam of the real thing, for machines whose file systems cannot share blocks."""
+    monkeypatch.setattr("grokdist.transfer.sources.local.reflink", _stands_for_a_reflink)
+    monkeypatch.setattr(LocalSource, "_copy", None)
+    result = fetch(plan_for(FILES, tmp_path / "m", LocalSource(copy)), patience=HASTY)
+    assert result.sources == {f"local:{copy}": 3_000_001}
+    assert_complete(tmp_path / "m", FILES)
+    (copy / "a").write_bytes(b"x" * 3_000_000)
+    with pytest.raises(DigestMismatchError):
+        fetch(plan_for(FILES, tmp_path / "n", LocalSource(copy)), patience=HASTY)
+    assert not (tmp_path / "n/a").exists()
+
+
+@pytest.fixture
+def sharing(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system that shares blocks, made for this test."""
+    if os.geteuid() != 0 or shutil.which("mkfs.btrfs") is None:
+        pytest.skip("needs root and mkfs.btrfs, to mount a file system that shares blocks")
+    image, folder = tmp_path / "image", tmp_path / "mounted"
+    folder.mkdir()
+    with image.open("wb") as file:
+        file.truncate(256 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True, capture_output=True)
+    made = subprocess.run(["mount", "-o", "loop", str(image), str(folder)], capture_output=True)
+    if made.returncode:
+        pytest.skip(f"cannot mount a file system here: {made.stderr.decode()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_shared_blocks_take_no_room_and_later_writes_stay_apart(sharing: Path) -> None:
+    source, target = sharing / "copy", sharing / "model"
+    big = random.Random(1).randbytes(64 << 20)
+    source.mkdir()
+    (source / "a").write_bytes(big)
+    os.sync()
+    before = shutil.disk_usage(sharing).used
+    fetch(plan_for({"a": big}, target, LocalSource(source), trees=False), patience=HASTY)
+    os.sync()
+    assert shutil.disk_usage(sharing).used - before < 8 << 20
+    with (source / "a").open("r+b") as file:
+        file.write(b"somebody else writes here")
+    assert (target / "a").read_bytes() == big
 
 
 @pytest.mark.parametrize("kind", ["link", "folder link", "pipe", "folder"])
