@@ -143,7 +143,6 @@ def verify_sample(
     seed = secrets.randbits(64) if seed is None else seed
     roots = roots_of(receipt)
     wrong: dict[str, Mismatch] = {}
-    counts: list[int] = []
     with ModelTree(directory) as tree:
         scope = look(tree, manifest, receipt=receipt, include=include)
         missing, whole, kept = [], [], []
@@ -170,7 +169,6 @@ def verify_sample(
 
         def task(file: FileTree, ranges: Sequence[Range]) -> Task[tuple[str, Mismatch | None]]:
             def on_bytes(count: int) -> None:
-                counts.append(count)
                 progress.advance(DISK, file.path, count)
 
             def run(worker: Worker) -> tuple[str, Mismatch | None]:
@@ -205,7 +203,7 @@ def verify_sample(
         progress.end()
     return VerifyReport(
         files=sum(whole[file].path not in wrong for file in sample.ranges),
-        bytes=sum(counts),
+        bytes=bytes_,
         seconds=time.monotonic() - begun,
         missing=tuple(sorted(missing)),
         mismatched=tuple(wrong[path] for path in sorted(wrong)),

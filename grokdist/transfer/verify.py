@@ -127,7 +127,7 @@ class _Outcome:
     check: FileCheck | None = None
     ranges: tuple[Range, ...] = ()
     portion: bool = False
-    mark: StatMark | None = None
+    marks: frozenset[StatMark | None] = frozenset()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -248,8 +248,8 @@ class _Run:
             end = min(start + _PORTION, entry.size)
 
             def task(worker: Worker) -> _Outcome:
-                found, mark = self._damaged(entry, divided.tree, start, end, worker.stop)
-                return _Outcome(entry=entry, ranges=found, portion=True, mark=mark)
+                found, marks = self._damaged(entry, divided.tree, start, end, worker.stop)
+                return _Outcome(entry=entry, ranges=found, portion=True, marks=marks)
 
             return task
 
@@ -259,12 +259,14 @@ class _Run:
 
     def _damaged(
         self, entry: FileEntry, kept: FileTree, start: int, end: int, stop: threading.Event
-    ) -> tuple[tuple[Range, ...], StatMark | None]:
+    ) -> tuple[tuple[Range, ...], frozenset[StatMark | None]]:
+        """What of a portion is damaged, and the file's marks before and after it was read."""
         try:
             fd = self._tree.open(entry.path, os.O_RDONLY)
         except (OSError, GrokdistError):
-            return ((start, end),), None
+            return ((start, end),), frozenset({None})
         try:
+            before = StatMark.of(os.fstat(fd))
             read_ahead(fd, entry.size)
             found = kept.damaged(
                 fd,
@@ -273,7 +275,7 @@ class _Run:
                 on_bytes=lambda count: self._read(entry.path, count),
                 stop=stop,
             )
-            return tuple(found), StatMark.of(os.fstat(fd))
+            return tuple(found), frozenset({before, StatMark.of(os.fstat(fd))})
         finally:
             os.close(fd)
 
@@ -287,12 +289,11 @@ class _Run:
             divided = self._divided[entry.path]
             divided.left -= 1
             divided.doubtful |= bool(outcome.ranges)
-            divided.marks.add(outcome.mark)
+            divided.marks |= outcome.marks
             if divided.left:
                 return
-            mark = outcome.mark
-            at_rest = len(divided.marks) == 1 and mark is not None and mark.size == entry.size
-            if mark is not None and at_rest and not divided.doubtful:
+            mark = divided.marks.pop() if len(divided.marks) == 1 else None
+            if mark is not None and mark.size == entry.size and not divided.doubtful:
                 digest = str(check_entry(entry))
                 self.right(entry, Hashed(mark=mark, digest=digest, sha256=entry.sha256 or ""))
                 self._progress.file_done(entry.path, entry.size, DISK)
