@@ -28,7 +28,6 @@ from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.trees import SPAN, FileTree, Range, joined, load_tree
 from grokdist.trust.receipt import Receipt
 
-_HINT = "grokdist verify MODEL --trees reads everything once and builds the trees"
 _TOGETHER = 32
 """Ranges of one file that a thread takes at a time."""
 
@@ -76,7 +75,8 @@ def verify_range(
         kept = _kept(tree, entry, roots_of(receipt))
         if kept is None:
             raise UsageError(
-                f"no tree of {path} is kept that a range could be held against", hint=_HINT
+                f"no tree of {path} is kept that a range could be held against",
+                hint=f"grokdist verify {directory} --trees",
             )
 
         def on_bytes(count: int) -> None:
@@ -162,7 +162,10 @@ def verify_sample(
             elif entry.size:
                 without_tree.append(entry.path)
         if not kept and not wrong and not missing:
-            raise UsageError(f"no trees are kept in {directory} to sample against", hint=_HINT)
+            raise UsageError(
+                f"no trees are kept in {directory} to sample against",
+                hint=f"grokdist verify {directory} --trees",
+            )
         sample = draw([entry.size for entry in whole], size, seed)
         bytes_ = sum(high - low for ranges in sample.ranges.values() for low, high in ranges)
         progress.begin("verify", files=len(sample.ranges), size=bytes_, have=0)
