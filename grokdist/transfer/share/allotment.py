@@ -65,7 +65,7 @@ class Allotment:
         self._owners: dict[int, tuple[str | None, ...]] = {}
         self._epoch = -1
         self._origins: dict[object, Health] = {}
-        self._able = True
+        self._able = False
         self._alone = False
         self._doubted: set[int] = set()
         self._busy = self._moved = self._started = time.monotonic()
@@ -135,7 +135,7 @@ class Allotment:
 
     def may_take(self, number: int, gaps: Sequence[Range]) -> list[Range]:
         """The parts of ``gaps`` that are to be taken from the origin now."""
-        if self._alone or self.doubted(number):
+        if self._alone or self.doubted(number) or self.stuck:
             return list(gaps)
         if not self.settled.is_set():
             return []
@@ -149,8 +149,6 @@ class Allotment:
         if mine:
             self._busy = time.monotonic()
             return mine
-        if self.stuck:
-            return free
         if not self.idle:
             return []
         if others:

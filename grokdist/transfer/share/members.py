@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from grokdist.transfer.ranges import Range
 from grokdist.transfer.share.status import Address, Status, Taken
 
+_TRIES = 3
 _SHUN = 0.5
 _LONGEST_SHUN = 30.0
 
@@ -67,8 +68,12 @@ class Member:
     not_before: float = 0.0
 
     def usable(self, now: float) -> bool:
-        """True where it can be counted on for bytes."""
-        return self.alive and (self.failures < 3 or now >= self.not_before)
+        """True where it can be asked for bytes now."""
+        return self.alive and now >= self.not_before
+
+    def trusty(self, now: float) -> bool:
+        """True where it will sooner or later give what it has."""
+        return self.alive and (self.failures < _TRIES or now >= self.not_before)
 
 
 class Members:
@@ -177,18 +182,22 @@ class Members:
         with self._lock:
             return list(self._members.values())
 
-    def held(self, number: int, but: frozenset[str] = frozenset()) -> list[Range]:
-        """The bytes of a file that any usable member has, besides those in ``but``."""
+    def held(self, number: int) -> list[Range]:
+        """The bytes of a file that will sooner or later be had from a member."""
         now = time.monotonic()
         with self._lock:
-            found = sorted(
-                each
-                for member in self._members.values()
-                if number in member.files and member.usable(now) and member.id not in but
-                for each in member.files[number]
-            )
+            return self._union(number, [m for m in self._members.values() if m.trusty(now)])
+
+    def offered(self, number: int, but: frozenset[str]) -> list[Range]:
+        """The bytes of a file that can be had now, from members that are not in ``but``."""
+        now = time.monotonic()
+        with self._lock:
+            usable = [m for m in self._members.values() if m.usable(now) and m.id not in but]
+            return self._union(number, usable)
+
+    def _union(self, number: int, members: Iterable[Member]) -> list[Range]:
         union: list[Range] = []
-        for start, end in found:
+        for start, end in sorted(each for m in members for each in m.files.get(number, ())):
             if union and start <= union[-1][1]:
                 union[-1] = (union[-1][0], max(end, union[-1][1]))
             else:
@@ -223,7 +232,7 @@ class Members:
             found = [
                 (member, min(high, end))
                 for member in self._members.values()
-                if member.alive and now >= member.not_before and member.id not in but
+                if member.usable(now) and member.id not in but
                 for low, high in member.files.get(number, ())
                 if low <= start < high
             ]

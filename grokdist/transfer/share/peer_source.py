@@ -100,7 +100,7 @@ class PeerSource:
         if number is None:
             return None
         chunk = self._content.chunk
-        for start, end in meet(missing, self._members.held(number, self._suspects(number))):
+        for start, end in meet(missing, self._members.offered(number, self._suspects(number))):
             # Crumbs are left until there is more, or no more to come.
             if end - start >= _LEAST or end % chunk == 0 or any(end == high for _, high in missing):
                 return start, min(end, start + _MOST)
@@ -118,7 +118,6 @@ class PeerSource:
     def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
         """Bring a range from those who have it; see ``Source.fetch``."""
         number = self._content.by_path[entry.path]
-        last: SourceError | None = None
         while segment.remaining and not stop.is_set():
             suspects = self._suspects(number)
             chosen = self._members.choose(number, segment.offset, segment.end, suspects)
@@ -128,19 +127,17 @@ class PeerSource:
                     raise SourceError(
                         "no other machine has what is missing", source=NAME, permanent=True
                     )
-                reason = last.reason if last else "no member has it any more"
-                raise SourceError(reason, source=NAME, path=entry.path)
+                # That a member went away is no failure of the others: somebody will have it.
+                segment.give_up(segment.offset)
+                return
             member, upto = chosen
+            ok = True
             try:
                 self._bring(number, member, upto, segment, stop)
-            except SourceError as error:
-                last = error
-                self._members.served(member, ok=False)
-            except BaseException:
-                self._members.served(member, ok=True)
-                raise
-            else:
-                self._members.served(member, ok=True)
+            except SourceError:
+                ok = stop.is_set()
+            finally:
+                self._members.served(member, ok=ok)
 
     def close(self) -> None:
         """Nothing: the share goes on for the other members."""

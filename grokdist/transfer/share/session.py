@@ -75,7 +75,7 @@ class ShareSession:
         *,
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._note = note
+        self.note = note
         self._settings = settings
         self._directory = directory
         self._closing = threading.Event()
@@ -85,7 +85,7 @@ class ShareSession:
         self.id = secrets.token_hex(16)
         self.content = Content.of(manifest.files)
         self.shelf = Shelf(self.content, directory)
-        self.members = Members(self.id, note, self.shelf.nudge)
+        self.members = Members(self.id, lambda text: self.note(text), self.shelf.nudge)
         self._allotment = Allotment(self.content, self.members, self.shelf, settings)
         self._server = ShareServer(
             self.content,
@@ -156,7 +156,7 @@ class ShareSession:
                 )
                 self._discovery.start()
             except OSError as error:
-                self._note(f"share: no multicast here ({error}); name machines with --share-peer")
+                self.note(f"share: no multicast here ({error}); name machines with --share-peer")
         threading.Thread(target=self._settle, name="grokdist-settle", daemon=True).start()
 
     def finish(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -77,7 +78,7 @@ class Machine:
     ) -> None:
         self.directory = directory
         self.notes = Notes()
-        request = request_for(files, directory, include=tuple(include))
+        self.request = request = request_for(files, directory, include=tuple(include))
         self.session = ShareSession(
             request.trusted.manifest, directory, settings(**changes), note=self.notes.note
         )
@@ -101,6 +102,18 @@ class Machine:
             raise self._error
         assert self._result is not None
         return self._result
+
+    def listen(self) -> None:
+        """Answer, and fetch nothing."""
+        self.session.begin(self._plan)
+
+    def interrupt(self, seconds: float = 20.0) -> None:
+        """End the fetch as an interrupt does, and wait until it has."""
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+        )
+        self._thread.join(seconds)
+        assert isinstance(self._error, KeyboardInterrupt)
 
     def vanish(self) -> None:
         """Answer nobody any more, as after a crash; the fetch itself is left to its fate."""
