@@ -1,0 +1,167 @@
+"""Files of another folder under a second name: no copy, no room, and one file for both.
+
+A hard link is the user's choice (``--link``), never a default: whoever writes to the file in the
+other folder later writes to the model too. That is found, as every change is, by ``verify`` and by
+the next fetch, but it is not prevented. Sharing of blocks (``reflink``) has no such price and is
+what happens where it can, without being asked for.
+
+The link is made first, inside grokdist's own folder, then the file is hashed by it, and only what
+is right gets its final name. Nothing is ever written through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from grokdist.catalog.manifest import FileEntry
+from grokdist.errors import GrokdistError
+from grokdist.transfer.hashing import Task, Worker, check_file, default_jobs, in_parallel
+from grokdist.transfer.index import Hashed
+from grokdist.transfer.part import PARTS
+from grokdist.transfer.progress import DISK, Progress
+from grokdist.transfer.sources.base import Source
+from grokdist.transfer.sources.folder import Place
+from grokdist.transfer.sources.local import LocalSource
+from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
+
+_AT_REST_NS = 2_000_000_000
+"""A file that changed less than this ago might change again within the same tick of its times, and
+nobody could tell: it is waited for."""
+
+
+def link_files(
+    tree: ModelTree,
+    wanted: Sequence[FileEntry],
+    sources: Iterable[Source],
+    progress: Progress,
+    *,
+    on_linked: Callable[[FileEntry, Hashed, str], None],
+) -> list[FileEntry]:
+    """Give the files that local sources have, whole and right, a second name in ``tree``.
+
+    Args:
+        tree: the model directory, held by this process.
+        wanted: the files to look for.
+        sources: those that are not folders are passed over.
+        progress: who listens.
+        on_linked: told of each file that has its final name: what is known of it, and the source.
+
+    Returns:
+        the files that were not linked: not there, not right, or on another file system.
+    """
+    found = []
+    for entry in wanted:
+        for source in sources:
+            place = source.place(entry) if isinstance(source, LocalSource) else None
+            if place is not None and place.size == entry.size > 0:
+                found.append((entry, source.name, place))
+                break
+    if not found:
+        return list(wanted)
+    progress.begin("check", files=len(found), size=sum(entry.size for entry, _, _ in found), have=0)
+    linked = set()
+    try:
+        results = in_parallel(
+            (_task(tree, entry, name, place, progress) for entry, name, place in found),
+            jobs=default_jobs(),
+        )
+        with contextlib.closing(results):
+            for entry, name, row in results:
+                if row is not None:
+                    linked.add(entry.path)
+                    on_linked(entry, row, name)
+                    progress.file_done(entry.path, entry.size, name)
+    finally:
+        progress.end()
+    return [entry for entry in wanted if entry.path not in linked]
+
+
+def _task(
+    tree: ModelTree, entry: FileEntry, name: str, place: Place, progress: Progress
+) -> Task[tuple[FileEntry, str, Hashed | None]]:
+    def run(worker: Worker) -> tuple[FileEntry, str, Hashed | None]:
+        try:
+            return entry, name, _link(tree, entry, place, worker, progress)
+        except (OSError, GrokdistError) as error:
+            # Whatever hinders a link, the source may still be copied from.
+            progress.note(f"{name}: {entry.path}: not linked: {error}")
+            return entry, name, None
+
+    return run
+
+
+def _link(
+    tree: ModelTree,
+    entry: FileEntry,
+    place: Place,
+    worker: Worker,
+    progress: Progress,
+) -> Hashed | None:
+    temporary = f"{PARTS}/{entry.path}.link"
+    tree.remove(temporary)
+    try:
+        if not _linked(tree, place, temporary, worker):
+            return None
+        found = check_file(
+            tree,
+            replace(entry, path=temporary),
+            stop=worker.stop,
+            on_bytes=lambda _, count: progress.advance(DISK, entry.path, count),
+            buffer=worker.buffer,
+        )
+        if found is None or not found.ok or found.mark is None:
+            got = "nothing" if found is None else found.got
+            progress.note(f"{place.root / place.relative} is not {entry.path}; got {got}")
+            return None
+        fd = tree.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        tree.rename(temporary, entry.path, durable=True)
+        status = tree.stat(entry.path)
+        if status is None:
+            return None
+        mark = StatMark.of(status)
+        # The new name touches the change time; anything else was somebody's writing.
+        if replace(mark, ctime_ns=found.mark.ctime_ns) != found.mark:
+            tree.remove(entry.path)
+            return None
+        return Hashed(mark=mark, digest=found.expected, sha256=found.sha256)
+    finally:
+        tree.remove(temporary)
+
+
+def _linked(tree: ModelTree, place: Place, name: str, worker: Worker) -> bool:
+    """Link a file under ``name``, once it has been at rest for long enough; False when stopped.
+
+    Raises:
+        OSError: the file system has no links, or it is another one.
+    """
+    *folders, base = split(place.relative)
+    *own, own_base = split(name)
+    with (
+        ModelTree(place.root) as other,
+        other.folder(tuple(folders)) as source,
+        tree.folder(tuple(own), create=True) as target,
+    ):
+        changed = os.stat(base, dir_fd=source, follow_symlinks=False).st_ctime_ns
+        if changed > _now(tree) - _AT_REST_NS and worker.stop.wait(_AT_REST_NS / 1e9):
+            return False
+        os.link(base, own_base, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    return True
+
+
+def _now(tree: ModelTree) -> int:
+    """The time by which the file system marks its files, in nanoseconds."""
+    name = f"{STATE}/now-{secrets.token_hex(8)}"
+    fd = tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, create_folders=True)
+    try:
+        return os.fstat(fd).st_mtime_ns
+    finally:
+        os.close(fd)
+        tree.remove(name)
