@@ -34,16 +34,14 @@ class Refusal:
     """Why a server refused, and what that means for the source.
 
     Attributes:
-        reason: for people.
+        reason: for people, with what may help.
         permanent: asking again cannot help.
         whole: it concerns the source, not only the file.
-        hint: what may help.
     """
 
     reason: str
     permanent: bool
     whole: bool = False
-    hint: str | None = None
 
 
 Explain = Callable[[Answer], Refusal | None]
@@ -120,7 +118,6 @@ class AnswerCheck:
             path=None if refusal.whole else entry.path,
             permanent=refusal.permanent,
             retry_after=retry_after(answer.response.headers),
-            hint=refusal.hint,
         )
 
     def _same_file(self, answer: Answer, entry: FileEntry) -> None:

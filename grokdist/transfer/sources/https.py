@@ -7,13 +7,14 @@ from urllib.parse import quote, urlsplit
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import UsageError
-from grokdist.transfer.part import PartFile
+from grokdist.transfer.part import Segment
+from grokdist.transfer.sources.base import AnyRange
 from grokdist.transfer.sources.http_stream import HttpStream
 from grokdist.transfer.sources.http_transport import HttpSettings
 from grokdist.transfer.stop import Stop
 
 
-class HttpsSource:
+class HttpsSource(AnyRange):
     """Files under a base URL.
 
     Args:
@@ -49,9 +50,9 @@ class HttpsSource:
             fnmatch.fnmatchcase(entry.path, pattern) for pattern in self._files
         )
 
-    def fetch(self, entry: FileEntry, part: PartFile, stop: Stop) -> None:
-        """Bring a file to its end; see ``Source.fetch``."""
-        self._stream.fetch(self._base + quote(entry.path), {}, entry, part, stop)
+    def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
+        """Bring a range to its end; see ``Source.fetch``."""
+        self._stream.fetch(self._base + quote(entry.path), {}, entry, segment, stop)
 
     def close(self) -> None:
         """Close the connections."""

@@ -15,17 +15,20 @@ from huggingface_hub import constants, get_token, hf_hub_url
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import DigestMismatchError, SourceError, UsageError
-from grokdist.transfer.part import PartFile
-from grokdist.transfer.sources.http_stream import HttpStream, Refusal
+from grokdist.transfer.part import Segment
+from grokdist.transfer.sources.base import AnyRange
+from grokdist.transfer.sources.http_answer import Refusal
+from grokdist.transfer.sources.http_stream import HttpStream
 from grokdist.transfer.sources.http_transport import Answer, HttpSettings
 from grokdist.transfer.stop import Stop
 
 _FALLBACK = "main"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r'"?([0-9a-f]{64})"?')
 
 
-class HubSource:
+class HubSource(AnyRange):
     """Files of one repository at one commit.
 
     It offers every file, also those that the manifest lists elsewhere: a mirror may have them,
@@ -66,6 +69,7 @@ class HubSource:
         self._token = token
         self._lock = threading.Lock()
         self._headers: dict[str, str] | None = None
+        self._commits: list[str] = []
         self._stream = HttpStream(
             self.name,
             slots,
@@ -78,14 +82,14 @@ class HubSource:
         """True: only the Hub itself knows what the repository holds."""
         return True
 
-    def fetch(self, entry: FileEntry, part: PartFile, stop: Stop) -> None:
-        """Bring a file to its end; see ``Source.fetch``."""
+    def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
+        """Bring a range to its end; see ``Source.fetch``."""
         if constants.is_offline_mode():
             raise SourceError("HF_HUB_OFFLINE is set", source=self.name, permanent=True)
         revision = self._revision
         url = hf_hub_url(self._repository, entry.path, revision=revision, endpoint=self._endpoint)
         try:
-            self._stream.fetch(url, self._authorised(), entry, part, stop)
+            self._stream.fetch(url, self._authorised(), entry, segment, stop)
         except _RevisionUnknownError:
             raise self._without_revision(revision) from None
 
@@ -117,7 +121,8 @@ class HubSource:
         )
 
     def _inspect(self, entry: FileEntry, answer: Answer) -> None:
-        """Compare the digest that the Hub announces for a large file before reading it."""
+        """Compare what the Hub announces with the manifest and with what it said before."""
+        self._note_commit(answer)
         announced = _SHA256.fullmatch(answer.first.get("X-Linked-Etag", ""))
         if entry.sha256 is None or announced is None or announced[1] == entry.sha256:
             return
@@ -129,6 +134,31 @@ class HubSource:
             got=got,
         )
 
+    def _login_advice(self) -> str:
+        """What to do about the token; which one was sent is not told."""
+        if self._authorised():
+            return "use a token that may read it: this one (HF_TOKEN or `hf auth login`) may not"
+        return "log in with `hf auth login` or set HF_TOKEN"
+
+    def _note_commit(self, answer: Answer) -> None:
+        """Complain, once for each, of a commit that moves under the fetch.
+
+        That happens where a branch is read, and on a server that does not keep its word. What
+        comes after it is taken too: each file is checked against the manifest.
+        """
+        commit = answer.first.get("X-Repo-Commit", "")
+        with self._lock:
+            if not _COMMIT.fullmatch(commit) or commit in self._commits or len(self._commits) > 3:
+                return
+            known = self._commits[-1] if self._commits else None
+            self._commits.append(commit)
+        if known is not None:
+            raise SourceError(
+                f"moved from commit {known} to {commit} while it was being fetched; going on,"
+                " since each file is checked against the manifest",
+                source=self.name,
+            )
+
     def _explain(self, answer: Answer) -> Refusal | None:
         """Words for the Hub's own errors, by ``X-Error-Code``."""
         status = answer.response.status
@@ -139,19 +169,19 @@ class HubSource:
             return Refusal(reason="the download address has expired (HTTP 403)", permanent=False)
         if code == "GatedRepo":
             return Refusal(
-                reason="the repository is gated",
+                reason=f"the repository is gated (HTTP {status}): accept its terms at {where},"
+                f" then {self._login_advice()}",
                 permanent=True,
                 whole=True,
-                hint=f"accept its terms at {where} and set HF_TOKEN",
             )
         if code == "RevisionNotFound":
             raise _RevisionUnknownError
         if code == "RepoNotFound" or (status == 401 and not answer.redirected):
             return Refusal(
-                reason=f"no repository {where}, or it is private (HTTP {status})",
+                reason=f"no repository {where}, or it is private (HTTP {status}): if you have"
+                f" access, {self._login_advice()}",
                 permanent=True,
                 whole=True,
-                hint="log in with `hf auth login`, or set HF_TOKEN",
             )
         if status == 404:
             return Refusal(reason="has not got it (HTTP 404)", permanent=True)

@@ -55,6 +55,16 @@ def test_refusals_are_told_apart_and_not_repeated(
         assert len(server.log) <= 2
 
 
+@pytest.mark.parametrize(
+    ("token", "advice"), [("", "set HF_TOKEN"), ("hf_other", "use a token that may read it")]
+)
+def test_a_gate_is_explained(tmp_path: Path, token: str, advice: str) -> None:
+    with HubServer(FILES, faults=Faults(refuse=(403, "GatedRepo"))) as server:
+        where = f"{server.endpoint}/xai-org/grok-1"
+        with pytest.raises(NoSourceError, match=f"accept its terms at {where}, then .*{advice}"):
+            fetch(plan_for(FILES, tmp_path, hub(server.endpoint, token=token)), patience=HASTY)
+
+
 def test_an_expired_download_address_is_asked_for_anew(tmp_path: Path) -> None:
     with HubServer(FILES, faults=Faults(refuse=(403, ""))) as cdn, HubServer(FILES) as server:
         server.faults.redirect_to = cdn.mirror
