@@ -100,12 +100,9 @@ def share_settings(
 
 @contextlib.contextmanager
 def sharing(
-    request: FetchRequest, settings: ShareSettings | None, out: Output
-) -> Iterator[ShareSession | None]:
-    """The machine's part in a share inside the ``with``; None without ``--share``."""
-    if settings is None:
-        yield None
-        return
+    request: FetchRequest, settings: ShareSettings, out: Output
+) -> Iterator[ShareSession]:
+    """The machine's part in a share, inside the ``with``."""
     from grokdist.transfer.share.session import ShareSession
 
     manifest = request.trusted.manifest
@@ -128,6 +125,7 @@ def shared_sources(
 
 def linger(session: ShareSession, out: Output, *, stay: bool) -> None:
     """Serve the machines that are not done yet; an interrupt ends it and nothing is lost."""
+    session.note = out.note
     session.finish()
     if stay or session.given.waiting:
         count = count_text(session.given.waiting, "machine")
