@@ -14,7 +14,6 @@ from grokdist.cli.format import (
     bytes_text,
     count_text,
     duration_text,
-    facts_text,
     parse_rate,
 )
 from grokdist.cli.output import Output
@@ -23,7 +22,7 @@ from grokdist.errors import PolicyError
 if TYPE_CHECKING:
     from grokdist.catalog.manifest import Manifest, TrustedManifest
     from grokdist.transfer.engine import FetchResult
-    from grokdist.transfer.plan import FetchRequest, Plan
+    from grokdist.transfer.plan import FetchRequest
 
 _ASK_ABOVE = 10_000_000_000
 
@@ -82,6 +81,7 @@ def fetch(
 ) -> None:
     """Fetch a model from every source at once, verify it and write a receipt."""
     from grokdist.cli.lookup import trusted_manifest
+    from grokdist.cli.plan_text import plan_document, plan_text
     from grokdist.cli.progress import showing
     from grokdist.policy.notice import notice
     from grokdist.transfer.engine import fetch as run_plan
@@ -158,75 +158,6 @@ def make_request(trusted: TrustedManifest, **fields: Any) -> FetchRequest:
         openness=f"{manifest.summary}; {openness_line(evaluate(manifest))}",
         **fields,
     )
-
-
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """The plan as ``--dry-run --json`` prints it."""
-    manifest = plan.request.trusted.manifest
-    return {
-        "model": manifest.name,
-        "revision": manifest.revision,
-        "dir": str(plan.request.directory),
-        "files": len(plan.files),
-        "bytes": plan.size,
-        "fetch_bytes": plan.fetch_bytes,
-        "check_bytes": plan.check_bytes,
-        "disk_needed": plan.disk_needed,
-        "disk_free": plan.disk_free,
-        "fits": plan.fits,
-        "license": manifest.license.expression,
-        "openness": plan.request.openness,
-        "sources": [
-            {"name": s.name, "kind": str(s.kind), "files": s.files, "bytes": s.size}
-            for s in plan.sources
-        ],
-        "sourceless": list(plan.sourceless),
-        "plan": [
-            {
-                "path": file.entry.path,
-                "size": file.entry.size,
-                "state": str(file.state),
-                "have": file.have,
-                "sources": list(file.sources),
-            }
-            for file in plan.files
-        ],
-        "dry_run": True,
-    }
-
-
-def plan_text(plan: Plan) -> str:
-    """The plan for people: what, how much, from where, and whether the disk has room."""
-    from grokdist.policy.acceptance import describe, required_acceptance
-    from grokdist.policy.notice import notice
-
-    manifest = plan.request.trusted.manifest
-    states: dict[str, int] = {}
-    for file in plan.files:
-        states[str(file.state)] = states.get(str(file.state), 0) + 1
-    room = "fits" if plan.fits else f"{bytes_text(plan.disk_needed - plan.disk_free)} short"
-    rows = [
-        ("model", f"{manifest.title} at {manifest.revision}"),
-        ("files", f"{count_text(len(plan.files), 'file')}, {bytes_text(plan.size)}"),
-        ("here", ", ".join(f"{count} {state}" for state, count in states.items())),
-        ("to fetch", f"{bytes_text(plan.fetch_bytes)} ({plan.fetch_bytes:,} bytes)"),
-        ("into", str(plan.request.directory)),
-        (
-            "disk",
-            f"{bytes_text(plan.disk_needed)} needed, {bytes_text(plan.disk_free)} free: {room}",
-        ),
-    ]
-    rows += [
-        ("source", f"{s.name}: up to {count_text(s.files, 'file')}, {bytes_text(s.size)}")
-        for s in plan.sources
-    ]
-    if plan.sourceless:
-        rows.append(("no source", f"{count_text(len(plan.sourceless), 'file')}"))
-    rows.append(("licence", describe(manifest.license)))
-    if (required := required_acceptance(manifest)) is not None:
-        rows.append(("", f"asks for your acceptance: --accept-license '{required}'"))
-    rows.append(("openness", plan.request.openness or "not rated"))
-    return f"{notice(manifest)}\n\n{facts_text(rows)}"
 
 
 def result_document(trusted: TrustedManifest, result: FetchResult) -> dict[str, Any]:
