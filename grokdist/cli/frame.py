@@ -119,7 +119,9 @@ _QUIET = [
 
 def _source(source: SourceView, width: int, ascii_only: bool) -> Line:
     name_width = min(_NAME, max(width // 3, 8))
-    columns = [_fit(_shown(source.name, ascii_only), name_width)]
+    # A mirror's label is its kind and its address, which says the kind again.
+    label = source.name.removeprefix("https:") if "://" in source.name else source.name
+    columns = [_fit(_shown(label, ascii_only), name_width)]
     if width >= _NARROW:
         columns.append(f"{bytes_text(source.received):>9}")
     columns.append(f"{rate_text(source.rate):>10}")

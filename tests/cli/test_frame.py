@@ -34,7 +34,7 @@ def _view(**changes: object) -> View:
             _source("hub:xai-org/grok-1", SourceState(connections=4)),
             _source("torrent:5f96d43576e3", SourceState(peers=1)),
             _source(
-                "https://mirror.example/models/grok-1/",
+                "https:https://mirror.example/models/grok-1/",
                 SourceState(
                     condition=SourceCondition.RESTING, reason="503 from the server", resumes_in=12.4
                 ),
