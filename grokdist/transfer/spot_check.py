@@ -15,6 +15,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, Manifest
@@ -23,7 +24,7 @@ from grokdist.transfer.findings import CheckedRange, Mismatch, Sampled, VerifyRe
 from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel, read_ahead
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.sampling import SampleSize, draw
-from grokdist.transfer.scope import look, roots_of
+from grokdist.transfer.scope import Scope, look, roots_of
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.trees import SPAN, FileTree, Range, joined, load_tree
 from grokdist.trust.receipt import Receipt
@@ -141,75 +142,30 @@ def verify_sample(
     begun = time.monotonic()
     progress = progress or NoProgress()
     seed = secrets.randbits(64) if seed is None else seed
-    roots = roots_of(receipt)
-    wrong: dict[str, Mismatch] = {}
     with ModelTree(directory) as tree:
         scope = look(tree, manifest, receipt=receipt, include=include)
-        missing, whole, kept = [], [], []
-        without_tree = []
-        for entry in scope.expected:
-            status = scope.present.get(entry.path)
-            if status is None:
-                missing.append(entry.path)
-                continue
-            if (mismatch := _kind_and_size(entry, status)) is not None:
-                wrong[entry.path] = mismatch
-                continue
-            file_tree = _kept(tree, entry, roots)
-            if file_tree is not None:
-                whole.append(entry)
-                kept.append(file_tree)
-            elif entry.size:
-                without_tree.append(entry.path)
-        if not kept and not wrong and not missing:
+        seen = _see(tree, scope, roots_of(receipt))
+        if not (seen.entries or seen.wrong or seen.missing):
             raise UsageError(
                 f"no trees are kept in {directory} to sample against",
                 hint=f"grokdist verify {directory} --trees",
             )
-        sample = draw([entry.size for entry in whole], size, seed)
-        bytes_ = sum(high - low for ranges in sample.ranges.values() for low, high in ranges)
-        progress.begin("verify", files=len(sample.ranges), size=bytes_, have=0)
-
-        def task(file: FileTree, ranges: Sequence[Range]) -> Task[tuple[str, Mismatch | None]]:
-            def on_bytes(count: int) -> None:
-                progress.advance(DISK, file.path, count)
-
-            def run(worker: Worker) -> tuple[str, Mismatch | None]:
-                return file.path, _held_against(tree, file, ranges, on_bytes, worker)
-
-            return run
-
-        by_place = sorted(sample.ranges, key=lambda file: scope.present[whole[file].path].st_ino)
-        tasks = [
-            task(kept[file], sample.ranges[file][at : at + _TOGETHER])
-            for file in by_place
-            for at in range(0, len(sample.ranges[file]), _TOGETHER)
-        ]
-        left = {
-            whole[file].path: -(-len(ranges) // _TOGETHER) for file, ranges in sample.ranges.items()
-        }
-        sizes = {entry.path: entry.size for entry in whole}
-        found = in_parallel(tasks, jobs=min(jobs or default_jobs(), max(len(tasks), 1)))
-        with contextlib.closing(found):
-            for path, mismatch in found:
-                if mismatch is not None:
-                    before = wrong[path].ranges if path in wrong else ()
-                    wrong[path] = Mismatch(
-                        path=path,
-                        expected=mismatch.expected,
-                        got=mismatch.got,
-                        ranges=tuple(joined((*before, *mismatch.ranges))),
-                    )
-                left[path] -= 1
-                if left[path] == 0 and path not in wrong:
-                    progress.file_done(path, sizes[path], DISK)
+        sample = draw([entry.size for entry in seen.entries], size, seed)
+        # In disk order, as far as inodes tell.
+        drawn = sorted(
+            ((seen.entries[at], seen.trees[at], ranges) for at, ranges in sample.ranges.items()),
+            key=lambda file: scope.present[file[0].path].st_ino,
+        )
+        bytes_ = sum(end - start for *_, ranges in drawn for start, end in ranges)
+        progress.begin("verify", files=len(drawn), size=bytes_, have=0)
+        _read(tree, drawn, seen.wrong, jobs or default_jobs(), progress)
         progress.end()
     return VerifyReport(
-        files=sum(whole[file].path not in wrong for file in sample.ranges),
+        files=sum(entry.path not in seen.wrong for entry, *_ in drawn),
         bytes=bytes_,
         seconds=time.monotonic() - begun,
-        missing=tuple(sorted(missing)),
-        mismatched=tuple(wrong[path] for path in sorted(wrong)),
+        missing=tuple(sorted(seen.missing)),
+        mismatched=tuple(seen.wrong[path] for path in sorted(seen.wrong)),
         extra=scope.extra,
         sampled=Sampled(
             seed=seed,
@@ -217,11 +173,72 @@ def verify_sample(
             of_blocks=sample.of_blocks,
             ranges=sample.units,
             missed_at_1_percent=sample.missed(0.01) if sample.units else 1.0,
-            files=len(kept),
-            unsigned=sum(not _signed(entry, file) for entry, file in zip(whole, kept, strict=True)),
-            without_tree=tuple(without_tree),
+            files=len(seen.entries),
+            unsigned=sum(not _signed(*pair) for pair in zip(seen.entries, seen.trees, strict=True)),
+            without_tree=tuple(seen.without_tree),
         ),
     )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Seen:
+    """What can be sampled, and what is wrong before anything is read."""
+
+    entries: list[FileEntry] = field(default_factory=list)
+    trees: list[FileTree] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    wrong: dict[str, Mismatch] = field(default_factory=dict)
+    without_tree: list[str] = field(default_factory=list)
+
+
+def _see(tree: ModelTree, scope: Scope, roots: Mapping[str, str]) -> _Seen:
+    seen = _Seen()
+    for entry in scope.expected:
+        status = scope.present.get(entry.path)
+        if status is None:
+            seen.missing.append(entry.path)
+        elif (mismatch := _kind_and_size(entry, status)) is not None:
+            seen.wrong[entry.path] = mismatch
+        elif (kept := _kept(tree, entry, roots)) is not None:
+            seen.entries.append(entry)
+            seen.trees.append(kept)
+        elif entry.size:
+            seen.without_tree.append(entry.path)
+    return seen
+
+
+def _read(
+    tree: ModelTree,
+    drawn: Sequence[tuple[FileEntry, FileTree, list[Range]]],
+    wrong: dict[str, Mismatch],
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Hold the ranges drawn against their trees; what is wrong is added to ``wrong``."""
+
+    def task(file: FileTree, ranges: Sequence[Range]) -> Task[tuple[str, Mismatch | None]]:
+        def on_bytes(count: int) -> None:
+            progress.advance(DISK, file.path, count)
+
+        return lambda worker: (file.path, _held_against(tree, file, ranges, on_bytes, worker))
+
+    left = {entry.path: -(-len(ranges) // _TOGETHER) for entry, _, ranges in drawn}
+    tasks = [
+        task(kept, ranges[at : at + _TOGETHER])
+        for _, kept, ranges in drawn
+        for at in range(0, len(ranges), _TOGETHER)
+    ]
+    sizes = {entry.path: entry.size for entry, *_ in drawn}
+    found = in_parallel(tasks, jobs=min(jobs, max(len(tasks), 1)))
+    with contextlib.closing(found):
+        for path, mismatch in found:
+            if mismatch is not None:
+                before = wrong[path].ranges if path in wrong else ()
+                both = tuple(joined((*before, *mismatch.ranges)))
+                wrong[path] = replace(mismatch, ranges=both)
+            left[path] -= 1
+            if left[path] == 0 and path not in wrong:
+                progress.file_done(path, sizes[path], DISK)
 
 
 def _kept(tree: ModelTree, entry: FileEntry, roots: Mapping[str, str]) -> FileTree | None:
