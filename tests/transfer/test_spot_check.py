@@ -12,6 +12,7 @@ import pytest
 
 from grokdist.catalog.manifest import FileEntry, Manifest
 from grokdist.errors import UsageError
+from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.sampling import SampleSize
 from grokdist.transfer.spot_check import verify_range, verify_sample
 from grokdist.transfer.tree import ModelTree
@@ -194,6 +195,25 @@ def test_a_forged_tree_and_receipt_do_not_stand_against_a_signed_root(model: Pat
     assert unsigned.ok
     assert unsigned.sampled is not None
     assert unsigned.sampled.unsigned == unsigned.sampled.files == 3
+
+
+class _Meddler(NoProgress):
+    """Writes to a file as soon as some of it was read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def advance(self, source: str, path: str, count: int) -> None:
+        _flip(self._path, 0)
+        _flip(self._path, 0)
+
+
+def test_a_file_that_is_written_meanwhile_is_not_right(model: Path) -> None:
+    meddler = _Meddler(model / BIG)
+    ranged = verify_range(model, _manifest(), BIG, 0, None, progress=meddler)
+    sampled = verify_sample(model, _manifest(), ALL, include=(BIG,), progress=meddler)
+    for report in (ranged, sampled):
+        assert [each.got for each in report.mismatched] == ["one changed while read"]
 
 
 # Samples

@@ -228,7 +228,7 @@ def test_the_child_runs_no_code_from_the_model_or_the_environment(
     (stranger / "__init__.py").write_text("raise SystemExit('a stranger ran')")
     model.path("hashlib.py").write_text("raise SystemExit('a stranger ran')")
     monkeypatch.chdir(model.directory)
-    monkeypatch.setenv("PYTHONPATH", ".")
+    monkeypatch.setenv("PYTHONPATH", str(model.directory))
     builder = TreeBuilder(model, on_done=lambda path, root: None)
     builder.add(BIG, len(FILES[BIG]))
     assert builder.wait(threading.Event())

@@ -24,8 +24,9 @@ from grokdist.transfer.tree import ModelTree
 from grokdist.transfer.trees import SPAN, load_tree, save_tree, tree_path
 from grokdist.transfer.verify import verify
 from grokdist.trust.merkle import BLOCK, hash_blocks, root
-from grokdist.trust.receipt import Receipt
+from grokdist.trust.receipt import Receipt, ReceiptFile
 from tests.transfer.models import HASTY, entry_of, manifest_of, plan_for, small_files
+from tests.trust.test_receipt import EXAMPLE
 
 FILES = small_files()
 MANIFEST = manifest_of([entry_of(path, data) for path, data in FILES.items()])
@@ -130,6 +131,15 @@ def test_a_tree_that_cannot_be_kept_hinders_nothing(fetched: Path) -> None:
     report = verify(fetched, MANIFEST, trees=True)
     assert report.ok
     assert (report.trees, len(report.treeless)) == (0, 6)
+
+
+def test_a_receipt_of_other_bytes_gets_no_root_of_these(fetched: Path) -> None:
+    receipt = _receipt(fetched)
+    files = tuple(dataclasses.replace(file, sha256="0" * 64) for file in receipt.files)
+    other = dataclasses.replace(receipt, files=files)
+    (fetched / ".grokdist/receipt.json").write_bytes(other.to_json())
+    assert verify(fetched, MANIFEST, trees=True).trees == 6
+    assert _receipt(fetched) == other
 
 
 def test_a_manifest_that_names_two_contents_is_told(fetched: Path) -> None:
@@ -269,7 +279,11 @@ def test_one_large_file_is_checked_by_its_signed_root(large: Path) -> None:
 def test_one_thread_and_an_unsigned_root_ask_for_the_digest(large: Path) -> None:
     assert not verify(large, _rooted(sha256="0" * 64), jobs=1).ok
     assert not verify(large, _rooted(sha256="0" * 64, pieces_root=None), jobs=2).ok
-    assert verify(large, _rooted(pieces_root=None), jobs=2).ok
+    noted = ReceiptFile(path=BIG, size=len(DATA), sha256="0" * 64, pieces_root=ROOT)
+    receipt = dataclasses.replace(EXAMPLE, files=(noted,))
+    unsigned = _rooted(sha256="0" * 64, pieces_root=None)
+    assert not verify(large, unsigned, receipt=receipt, jobs=2).ok
+    assert verify(large, _rooted(pieces_root=None), receipt=receipt, jobs=2).ok
 
 
 @pytest.mark.parametrize("at", [0, SPAN - 1, SPAN, 5 * SPAN, len(DATA) - 1])
