@@ -78,7 +78,7 @@ class Announcement:
                     return None
                 if not key.matches(document["mac"], *found._signed(sent)):
                     return None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None
         return found
 

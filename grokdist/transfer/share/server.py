@@ -118,6 +118,12 @@ class ShareServer:
         self.port: int = self._socket.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, name="grokdist-share", daemon=True)
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        with self._lock:
+            return len(self._open)
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
@@ -301,10 +307,7 @@ def _read_head(connection: socket.socket, rest: bytes) -> tuple[bytes | None, by
     """The head of the next request; None where the other side went away or took too long."""
     data = rest
     deadline = time.monotonic() + (_HEAD_S if data else _KEEP_S)
-    while (place := data.find(b"\r\n\r\n")) < 0:
-        if len(data) > _MOST_HEAD:
-            _turn_away(connection, 431)
-            return None, b""
+    while (place := data.find(b"\r\n\r\n")) < 0 and len(data) <= _MOST_HEAD:
         left = deadline - time.monotonic()
         if left <= 0:
             return None, b""
@@ -316,6 +319,9 @@ def _read_head(connection: socket.socket, rest: bytes) -> tuple[bytes | None, by
             # The first byte starts the clock for the rest of the head, however slow it drips.
             deadline = time.monotonic() + _HEAD_S
         data += more
+    if not 0 <= place <= _MOST_HEAD:
+        _turn_away(connection, 431)
+        return None, b""
     return data[:place], data[place + 4 :]
 
 

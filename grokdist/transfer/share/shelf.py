@@ -60,7 +60,8 @@ class Shelf:
         self._directory = directory
         self._tree: ModelTree | None = None
         self._changed = threading.Condition()
-        self._version = 0
+        # Zero as a cursor asks for everything.
+        self._version = 1
         self._since: OrderedDict[int, int] = OrderedDict()
         self._parts: dict[int, RangeMap] = {}
         self._whole: dict[int, str] = {}
@@ -144,8 +145,7 @@ class Shelf:
                 if not whole and self._since[number] <= cursor:
                     break
                 found[number] = self._ranges(number)
-            # Zero asks for everything: no cursor is ever zero.
-            return max(self._version, 1), whole, found
+            return self._version, whole, found
 
     def wait(self, cursor: int, seconds: float, stop: threading.Event) -> None:
         """Return when something changed since ``cursor``, or after ``seconds``."""

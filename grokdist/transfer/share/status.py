@@ -94,7 +94,7 @@ def parse_status(data: bytes, content: Content) -> Status:
     try:
         document = json.loads(data)
         return _status(document, content)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise SourceError(f"sent a status that makes no sense ({error})", source="share") from None
 
 
