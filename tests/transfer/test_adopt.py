@@ -12,13 +12,18 @@ import pytest
 from grokdist.catalog.manifest import FileEntry
 from grokdist.transfer import adopt
 from grokdist.transfer.adopt import link_files
+from grokdist.transfer.engine import fetch
 from grokdist.transfer.hashing import Worker
 from grokdist.transfer.index import Hashed
+from grokdist.transfer.plan import FileState
 from grokdist.transfer.progress import NoProgress
+from grokdist.transfer.record import load_receipt
 from grokdist.transfer.sources.https import HttpsSource
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import ModelTree, StatMark
-from tests.transfer.models import content, entry_of
+from grokdist.transfer.verify import verify
+from tests.servers.hub_server import HubServer
+from tests.transfer.models import HASTY, assert_complete, content, entry_of, hub, plan_for
 
 FILES = {"a": content("a", 3_000_000), "folder/b": b"b", "empty": b""}
 ENTRIES = [entry_of(path, data) for path, data in FILES.items()]
@@ -161,3 +166,50 @@ def test_a_blob_of_a_hub_cache_is_linked_and_not_its_link(tmp_path: Path, tree: 
     assert left == []
     assert not tree.path("a").is_symlink()
     assert tree.path("a").samefile(repository / "blobs/0123")
+
+
+def test_a_fetch_links_when_asked_and_keeps_its_receipt_true(copy: Path, tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    plan = plan_for(FILES, model, LocalSource(copy), link=True)
+    result = fetch(plan, patience=HASTY)
+    assert (result.fetched_bytes, result.files) == (0, 3)
+    assert (model / "a").samefile(copy / "a")
+    assert {file.path: file.sources for file in result.receipt.files} == {
+        "a": (f"local:{copy}",),
+        "folder/b": (f"local:{copy}",),
+        "empty": (),
+    }
+    states = {file.state for file in plan_for(FILES, model, LocalSource(copy)).files}
+    assert states == {FileState.VERIFIED}
+
+
+def test_a_file_that_changes_under_its_other_name_is_found_and_never_written_to(
+    copy: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "m"
+    fetch(plan_for(FILES, model, LocalSource(copy), link=True), patience=HASTY)
+    with (copy / "a").open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"somebody else's")
+    changed = (copy / "a").read_bytes()
+    with ModelTree(model) as tree:
+        receipt = load_receipt(tree)
+    manifest = plan_for(FILES, model).request.trusted.manifest
+    report = verify(model, manifest, receipt=receipt)
+    assert [each.path for each in report.mismatched] == ["a"]
+    with HubServer(FILES) as server:
+        plan = plan_for(FILES, model, hub(server.endpoint), repair=True)
+        fetch(plan, patience=HASTY)
+    assert_complete(model, FILES)
+    assert (copy / "a").read_bytes() == changed
+    assert (copy / "a").stat().st_nlink == 1
+
+
+def test_what_cannot_be_linked_comes_as_without_the_wish(copy: Path, tmp_path: Path) -> None:
+    (copy / "a").write_bytes(b"x" * 3_000_000)
+    with HubServer(FILES) as server:
+        sources = (LocalSource(copy), hub(server.endpoint))
+        result = fetch(plan_for(FILES, tmp_path / "m", *sources, link=True), patience=HASTY)
+        assert {each.file for each in server.log} == {"a"}
+    assert_complete(tmp_path / "m", FILES)
+    assert result.receipt.files[0].sources == ("hub:xai-org/grok-1",)

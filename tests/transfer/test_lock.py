@@ -18,9 +18,12 @@ import pytest
 
 from grokdist.errors import GrokdistError, StoreError
 from grokdist.transfer import lease as leases
+from grokdist.transfer.engine import fetch
 from grokdist.transfer.lock import exclusive
+from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.tree import ModelTree
-from tests.servers.hub_server import wait_until
+from tests.servers.hub_server import Faults, HubServer, wait_until
+from tests.transfer.models import HASTY, assert_complete, content, hub, plan_for
 
 ELSEWHERE = {"host": "node7", "pid": 4711, "boot": "another-boot", "token": "f00d"}
 
@@ -272,3 +275,50 @@ def test_the_lease_is_touched(tree: ModelTree) -> None:
     with exclusive(tree):
         first = leases.read_lease(tree)
         wait_until(lambda: leases.read_lease(tree) != first)
+
+
+def test_a_fetch_that_waited_takes_nothing_again(tmp_path: Path) -> None:
+    notes: list[str] = []
+    files = {"a": content("a", 300_000), "b": content("b", 1000)}
+
+    class Listener(NoProgress):
+        """Lets the first fetch go on once the second waits for it."""
+
+        def note(self, message: str) -> None:
+            notes.append(message)
+            server.faults.stall_after = None
+
+    with HubServer(files, faults=Faults(stall_after=1000)) as server:
+        first = threading.Thread(
+            target=fetch, args=(plan_for(files, tmp_path, hub(server.endpoint)),),
+            kwargs={"patience": HASTY},
+        )  # fmt: skip
+        first.start()
+        try:
+            wait_until(lambda: server.log)
+            plan = plan_for(files, tmp_path, hub(server.endpoint), wait=True)
+            result = fetch(plan, Listener(), patience=HASTY)
+        finally:
+            server.faults.stall_after = None
+            first.join(60)
+    assert notes == [f"waiting for process {os.getpid()}, which uses {tmp_path}"]
+    assert result.fetched_bytes == 0
+    assert_complete(tmp_path, files)
+
+
+def test_a_fetch_ends_when_its_directory_was_taken_over(tmp_path: Path) -> None:
+    files = {"a": content("a", 300_000)}
+
+    class Listener(NoProgress):
+        """Another machine takes the directory while bytes arrive."""
+
+        def advance(self, source: str, path: str, count: int) -> None:
+            with ModelTree(tmp_path) as tree:
+                _leave(tree, age=0)
+
+    with (
+        HubServer(files, faults=Faults(throttle=20_000)) as server,
+        pytest.raises(StoreError, match="taken over by process 4711 on node7"),
+    ):
+        fetch(plan_for(files, tmp_path, hub(server.endpoint)), Listener())
+    assert (tmp_path / leases.LEASE).exists()
