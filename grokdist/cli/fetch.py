@@ -70,6 +70,17 @@ def fetch(
         Path | None, typer.Option(help="Fetch by this manifest file; its signer is you.")
     ] = None,
     strict_freshness: options.StrictFreshness = False,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link",
+            help="Give whole files of local sources a second name rather than copy them: who"
+            " writes to the one later writes to both.",
+        ),
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another fetch that uses the directory.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large fetch.")] = False,
     events: Annotated[
         str | None,
@@ -115,6 +126,8 @@ def fetch(
             ),
             max_rate=parse_rate(max_rate) if max_rate else None,
             repair=repair,
+            link=link,
+            wait=wait,
             accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
         )
         plan = make_plan(request, build_sources(request))
