@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options, swarm
+from grokdist.cli import options, share, swarm
 from grokdist.cli.events import beside, event_stream
 from grokdist.cli.format import (
     bytes_text,
@@ -56,6 +57,22 @@ def fetch(
     max_rate: Annotated[
         str | None, typer.Option(help="Bytes a second over all sources: 500k, 10M.")
     ] = None,
+    connections: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Most connections to one HTTP source.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Use folders of this machine only, no network.")
+    ] = False,
+    trees: Annotated[
+        bool, typer.Option(help="Build hash trees behind the fetch, to find damage by.")
+    ] = True,
+    shared: share.Share = False,
+    share_peer: share.SharePeer = None,
+    share_listen: share.ShareListen = None,
+    share_bind: share.ShareBind = None,
+    share_key: share.ShareKey = None,
+    share_multicast: share.ShareMulticast = True,
+    share_linger: share.ShareLinger = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; do nothing.")] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Hash what is here again and fetch what is bad.")
@@ -101,7 +118,8 @@ def fetch(
     from grokdist.transfer.store import Store
 
     out = beside(Output(json=json, quiet=quiet, verbose=verbose), events)
-    with event_stream(events) as told:
+    with contextlib.ExitStack() as open_until_done:
+        told = open_until_done.enter_context(event_stream(events))
         trusted = trusted_manifest(model, manifest, out, strict_freshness=strict_freshness)
         wanted = trusted.manifest
         if not dry_run:
@@ -125,12 +143,27 @@ def fetch(
                 max_upload=max_upload,
             ),
             max_rate=parse_rate(max_rate) if max_rate else None,
+            connections=connections,
+            offline=offline,
+            trees=trees,
             repair=repair,
             link=link,
             wait=wait,
             accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
         )
-        plan = make_plan(request, build_sources(request))
+        session = None
+        if shared:
+            settings = share.share_settings(
+                trusted,
+                peers=share_peer or (),
+                listen=share_listen,
+                bind=share_bind,
+                key=share_key,
+                multicast=share_multicast,
+                linger=share_linger,
+            )
+            session = open_until_done.enter_context(share.sharing(request, settings, out))
+        plan = make_plan(request, share.shared_sources(session, lambda: build_sources(request)))
         told.start("fetch", lambda: plan_document(plan))
         if dry_run:
             plan.close()
@@ -143,11 +176,19 @@ def fetch(
             typer.confirm(f"Fetch {bytes_text(plan.fetch_bytes)}?", err=True, abort=True)
         store = Store()
         store.prepare()
-        with showing(out, *told.listeners) as progress:
+        listeners = [*told.listeners]
+        if session is not None:
+            session.begin(plan)
+            listeners.append(session.listener)
+        with showing(out, *listeners) as progress:
+            if session is not None:
+                session.note = progress.note
             result = run_plan(plan, progress)
         store.note_elsewhere(result.directory, wanted.name, wanted.revision)
         told.done(result_document(trusted, result))
         out.result(result_document(trusted, result), _result_text(trusted, result))
+        if session is not None:
+            share.linger(session, out, stay=share_linger is not None)
     if seed_ratio:
         _seed(request, seed_ratio, out)
 

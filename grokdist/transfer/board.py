@@ -1,18 +1,22 @@
-"""Which source works on which file: the state that the workers of a fetch share.
+"""Which source brings which bytes: the state that the workers of a fetch share.
 
-A wanted file is free, claimed by one source, done, or failed. The board hands out claims, keeps
-count of what each source did wrong with each file, lets a failing source rest, and ends when no
-file is left that anyone may still bring. It moves no bytes and touches no disk.
+A wanted file is free while some of its bytes are neither here nor being brought, busy while all
+that is missing is claimed, and in the end done or failed. The board hands out claims, keeps count
+of what each source did wrong with each file, lets a failing source rest, and ends when nothing is
+left that anyone may still bring. It moves no bytes.
 
 Rules, all about not waiting for anybody:
 
 1. A local source has the first say on what it offers: the network is used for the rest.
-2. Streams take files from the front of the queue, swarms from the back.
-3. A source that delivered wrong bytes for a file, or says that it has not got it, is not asked
+2. Streams take files from the front of the queue, swarms from the back, each a whole file.
+3. A source with nothing left to take helps with what others work on: with a large file it takes
+   a stretch behind the one that the owner is left with; with the last of a file it takes the
+   share that both bring in the same time, all of it where the owner hardly moves.
+4. A source that delivered wrong bytes for a file, or says that it has not got it, is not asked
    for that file again. Any other failure makes it rest, longer each time, and after a number of
    failures without a byte in between it is given up.
-4. A claim on which nothing arrives is taken back: soon, if another source stands idle that could
-   take the file; after the stall time otherwise.
+5. A claim on which nothing arrives is taken back: soon, if another source stands idle that could
+   take it; after the stall time otherwise.
 """
 
 from __future__ import annotations
@@ -24,8 +28,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
+from grokdist.transfer.concurrency import Concurrency
+from grokdist.transfer.part import Part, Segment
+from grokdist.transfer.ranges import Range
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.stop import Stop
+
+_TICK_S = 0.25
+_YOUTH_S = 0.5
+"""Age at which a claim's rate begins to tell something."""
+_STRETCH_S = 8.0
+_STRETCH_LEAST = 8 << 20
+_STRETCH_MOST = 64 << 20
+_SHARED_FROM = 64 << 20
+_SHARED_FROM_S = 2.0
+_WHOLE_KINDS = (SourceKind.LOCAL, SourceKind.TORRENT)
+_WORTH_S = 1.0
+"""Seconds that a claim must still take for help with it to be worth a request."""
+_LEAST = 256 << 10
+_PARKED_MOST = 32
+_ALIGN = 16 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,43 +96,85 @@ class Standing:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Wanted:
-    """One file that is to be fetched, and how each source stands with it."""
+    """One file that is to be fetched, and how each source stands with it.
+
+    Attributes:
+        entry: the file.
+        chances: how each source that may have it stands with it.
+        part: its part, while it is open.
+        claims: who works on it.
+        alone: True where one source must bring all of it, so that it alone can be blamed.
+        suspects: sources that were suspected of wrong bytes, the one on trial last.
+        on_trial: the source whose bytes are being fetched again from others.
+        barred: True where the source on trial would otherwise be asked.
+        taken: True once every byte is here, while the file is checked and committed.
+        got: the last wrong digest or size.
+    """
 
     entry: FileEntry
     chances: dict[str, Standing]
-    mixed: int = 0
-    """Times that bytes of several sources together proved wrong, so that none could be blamed."""
+    part: Part | None = None
+    claims: set[Claim] = field(default_factory=set)
+    alone: bool = False
+    suspects: list[str] = field(default_factory=list)
+    on_trial: str | None = None
+    barred: bool = False
+    taken: bool = False
     got: str = ""
-    """The last wrong digest or size."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class Claim:
-    """One source working on one file.
+    """One source working on one byte range of a file.
 
     Attributes:
         wanted: the file.
         source: the source.
-        stop: ends the work on this file.
+        segment: the range; None until the part is open.
+        stop: ends the work on it.
         stalled: True when the claim was taken back for want of progress.
+        robbed: True when a helper took all that was left of it.
         received: bytes that arrived under this claim.
         watched: True while progress is expected of it.
         since: monotonic time of the start of the watch window.
         window: bytes that arrived in the watch window.
         last: monotonic time of the last byte.
         rests: rests that the source had taken when the claim was made.
+        rate: bytes a second lately; None while too young to tell.
+        counted: ``received`` when the rate was last taken.
     """
 
     wanted: Wanted
     source: Source
+    segment: Segment | None = None
     stop: Stop = field(default_factory=Stop)
     stalled: bool = False
+    robbed: bool = False
     received: int = 0
     watched: bool = False
     since: float = 0.0
     window: int = 0
     last: float = 0.0
     rests: int = 0
+    rate: float | None = None
+    counted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceView:
+    """How a source is doing, for people.
+
+    Attributes:
+        active: claims it works on.
+        resting: seconds until it is asked again.
+        closed: True when it is not asked any more.
+        reason: its last failure as a whole.
+    """
+
+    active: int
+    resting: float
+    closed: bool
+    reason: str
 
 
 class Board:
@@ -132,8 +196,20 @@ class Board:
         self._rests = dict.fromkeys(self._sources, 0)
         self._proven: set[str] = set()
         self._idle: dict[str, int] = dict.fromkeys(self._sources, 0)
+        self._active: dict[str, int] = dict.fromkeys(self._sources, 0)
+        self._received: dict[str, int] = dict.fromkeys(self._sources, 0)
+        self._pace: dict[str, float] = {}
+        self._lanes = {
+            source.name: Concurrency(
+                source.slots, adapts=source.kind in (SourceKind.HUB, SourceKind.HTTPS)
+            )
+            for source in sources
+        }
+        self._ticked = time.monotonic()
         self._changed = threading.Condition()
         self._free: dict[str, Wanted] = {}
+        self._busy: dict[str, Wanted] = {}
+        self._parked: dict[str, Wanted] = {}
         self._claims: set[Claim] = set()
         self._failed: list[Wanted] = []
         for entry in entries:
@@ -152,36 +228,68 @@ class Board:
         with self._changed:
             return tuple(sorted(self._failed, key=lambda wanted: wanted.entry.path))
 
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that are open."""
+        with self._changed:
+            opened = [*self._free.values(), *self._busy.values()]
+            return tuple(wanted.part for wanted in opened if wanted.part is not None)
+
     def whole(self, name: str) -> Standing:
         """How the source as a whole stands."""
         return self._whole[name]
 
+    def view(self, name: str) -> SourceView:
+        """How a source is doing."""
+        with self._changed:
+            standing = self._whole[name]
+            return SourceView(
+                active=self._active[name],
+                resting=max(0.0, standing.not_before - time.monotonic()),
+                closed=standing.closed,
+                reason=standing.reason,
+            )
+
     def claim(self, source: Source) -> Claim | None:
-        """The next file for ``source`` to work on; waits while there may be one later.
+        """What ``source`` is to work on next; waits while there may be something later.
 
         Returns:
-            a claim to be ended with one of the four methods below, or None when nothing is left
-            for this source.
+            a claim, to be ended with one of the methods below, or None when nothing is left for
+            this source. Where its ``segment`` is None, the part is to be opened and handed to
+            ``opened``.
         """
         with self._changed:
             while not self.stopping.is_set():
-                now = time.monotonic()
-                found, wait = self._find(source, now)
-                if found is not None:
-                    del self._free[found.entry.path]
-                    claim = Claim(
-                        wanted=found, source=source, last=now, rests=self._rests[source.name]
-                    )
-                    self._claims.add(claim)
+                claim, wait = self._find(source, time.monotonic())
+                if claim is not None:
                     return claim
                 if wait is None:
                     return None
-                self._idle[source.name] += 1
+                # One that has all the connections it may have does not stand idle.
+                idle = not self._full(source.name)
+                self._idle[source.name] += idle
                 try:
                     self._changed.wait(max(wait, 0.005))
                 finally:
-                    self._idle[source.name] -= 1
+                    self._idle[source.name] -= idle
         return None
+
+    def opened(self, claim: Claim, part: Part) -> bool:
+        """The part of the claim's file is open: choose the range.
+
+        Returns:
+            False where the source has nothing to bring of what is missing.
+        """
+        with self._changed:
+            wanted = claim.wanted
+            wanted.part = part
+            missing = part.gaps()
+            chosen = claim.source.pick(wanted.entry, missing) if missing else None
+            if chosen is not None:
+                chosen = self._portion(claim.source, wanted, chosen)
+                claim.segment = part.claim(*chosen, claim.source.name)
+                self._settle(wanted)
+            return chosen is not None
 
     def watch(self, claim: Claim) -> None:
         """Expect progress of a claim from now on."""
@@ -196,18 +304,51 @@ class Board:
         claim.received += count
         claim.window += max(count, 1)
 
-    def done(self, claim: Claim) -> None:
-        """The file is complete and right."""
+    def delivered(self, claim: Claim) -> None:
+        """The source brought all that it claimed."""
         with self._changed:
             self._proven.add(claim.source.name)
             self._whole[claim.source.name].failures = 0
             self._release(claim)
 
+    def take_whole(self, wanted: Wanted) -> Part | None:
+        """Take a file of which every byte is here and hashed, to be checked and committed.
+
+        Returns:
+            its part, to one caller; None to the others and while bytes are missing.
+        """
+        with self._changed:
+            if wanted.taken or wanted.part is None or not wanted.part.whole:
+                return None
+            wanted.taken = True
+            self._free.pop(wanted.entry.path, None)
+            self._busy[wanted.entry.path] = wanted
+            return wanted.part
+
+    def done(self, wanted: Wanted) -> None:
+        """The file has its final name."""
+        with self._changed:
+            self._busy.pop(wanted.entry.path, None)
+            wanted.part = None
+            self._changed.notify_all()
+
     def put_back(self, claim: Claim) -> None:
-        """Return the file to the queue without a word on the source (a stop)."""
+        """End a claim without a word on the source (a stop)."""
         with self._changed:
             self._release(claim)
-            self._free = {claim.wanted.entry.path: claim.wanted, **self._free}
+
+    def again(self, wanted: Wanted, part: Part | None) -> None:
+        """A file that was taken is wanted again, its bytes were wrong.
+
+        Args:
+            wanted: the file.
+            part: what is left of it, open; None to begin anew.
+        """
+        with self._changed:
+            wanted.part = part
+            wanted.taken = False
+            self._settle(wanted)
+            self._drop_hopeless()
 
     def fail(
         self,
@@ -225,7 +366,7 @@ class Board:
             claim: the claim, which ends.
             reason: for people.
             permanent: asking again cannot help.
-            wrong: it delivered wrong bytes.
+            wrong: it announced or delivered wrong bytes.
             whole: the source as a whole failed, not only on this file.
             retry_after: seconds that it asked us to wait.
 
@@ -241,14 +382,51 @@ class Board:
                 self._proven.add(name)
                 standing.failures = 0
             standing.reason = reason
+            if retry_after is not None:
+                self._lanes[name].refused()
             # Files of one source fail together when it goes away: that is one failure, not four.
             if permanent or not whole or claim.rests == self._rests[name]:
                 self._rests[name] += whole
                 self._rest(standing, name, retry_after, closed=permanent or wrong)
             standing.wrong = standing.wrong or wrong
-            self._free = {claim.wanted.entry.path: claim.wanted, **self._free}
             self._drop_hopeless()
             return standing
+
+    def blame(self, wanted: Wanted, name: str, reason: str) -> None:
+        """``name`` brought wrong bytes of a file: it is not asked for it again."""
+        with self._changed:
+            standing = wanted.chances.setdefault(name, Standing())
+            standing.closed = standing.wrong = True
+            standing.reason = reason
+
+    def bar(self, wanted: Wanted, name: str) -> None:
+        """Do not ask ``name`` for a file while its bytes are on trial."""
+        with self._changed:
+            chance = wanted.chances.setdefault(name, Standing())
+            wanted.barred = not chance.closed
+            chance.closed = True
+
+    def reopen(self, wanted: Wanted, name: str) -> None:
+        """The trial of ``name`` found nothing against it."""
+        with self._changed:
+            if wanted.barred:
+                wanted.chances[name].closed = False
+            wanted.barred = False
+
+    def abandon(self) -> None:
+        """Count as failed what is neither done nor failed though nobody works any more."""
+        with self._changed:
+            self._failed += [*self._free.values(), *self._busy.values()]
+            self._free, self._busy = {}, {}
+
+    def others_for(self, wanted: Wanted, name: str) -> bool:
+        """True where a source besides ``name`` may bring the file."""
+        with self._changed:
+            return any(
+                other != name and not chance.closed and not self._whole[other].closed
+                for other, chance in wanted.chances.items()
+                if other in self._whole
+            )
 
     def stop(self) -> None:
         """End all work soon."""
@@ -259,11 +437,17 @@ class Board:
         for claim in claims:
             claim.stop.set()
 
-    def check_stalls(self) -> tuple[Claim, ...]:
-        """Take back the claims on which nothing arrives; to be called every now and then."""
+    def tick(self) -> tuple[Claim, ...]:
+        """Look at rates and stalls; to be called every now and then.
+
+        Returns:
+            the claims that were taken back because nothing arrives.
+        """
         now = time.monotonic()
         stalled = []
         with self._changed:
+            if now - self._ticked >= _TICK_S:
+                self._take_rates(now)
             for claim in self._claims:
                 if not claim.watched or claim.stalled:
                     continue
@@ -275,6 +459,26 @@ class Board:
         for claim in stalled:
             claim.stop.set()
         return tuple(stalled)
+
+    def _take_rates(self, now: float) -> None:
+        """Take each claim's rate, each source's rate a claim, and the connections it gets."""
+        elapsed = now - self._ticked
+        self._ticked = now
+        sums: dict[str, list[float]] = {}
+        for claim in self._claims:
+            rate = (claim.received - claim.counted) / elapsed
+            self._received[claim.source.name] += claim.received - claim.counted
+            claim.counted = claim.received
+            # The first moments are mostly the request.
+            if not claim.watched or (claim.rate is None and now - claim.since < _YOUTH_S):
+                continue
+            claim.rate = rate if claim.rate is None else 0.6 * claim.rate + 0.4 * rate
+            sums.setdefault(claim.source.name, []).append(claim.rate)
+        for name, rates in sums.items():
+            self._pace[name] = sum(rates) / len(rates)
+        for name, lane in self._lanes.items():
+            if lane.observe(now, self._received[name], self._active[name]):
+                self._changed.notify_all()
 
     def _hangs(self, claim: Claim, now: float) -> bool:
         if now - claim.last >= self.patience.stall:
@@ -296,31 +500,176 @@ class Board:
             return False
         return max(chance.not_before, whole.not_before) <= now
 
-    def _find(self, source: Source, now: float) -> tuple[Wanted | None, float | None]:
-        """A file for ``source``, or the seconds to wait for one, or neither."""
+    def _find(self, source: Source, now: float) -> tuple[Claim | None, float | None]:
+        """A claim for ``source``, or the seconds to wait for one, or neither."""
         whole = self._whole[source.name]
         if whole.closed:
             return None, None
+        if self._full(source.name):
+            return None, 3600.0
         rest = whole.not_before - now
         soonest: float | None = None
         from_back = source.kind is SourceKind.TORRENT
         for wanted in reversed(self._free.values()) if from_back else self._free.values():
             chance = wanted.chances.get(source.name)
             if chance is None or chance.closed:
+                if self._could(source.name, wanted):
+                    soonest = _TICK_S if soonest is None else min(soonest, _TICK_S)
                 continue
             wait = max(rest, chance.not_before - now)
             if source.kind is not SourceKind.LOCAL and self._local_may(wanted):
                 wait = max(wait, 3600.0)
             if wait <= 0:
-                return wanted, None
+                claim = self._take(source, wanted, now)
+                if claim is not None:
+                    return claim, None
+                wait = _TICK_S
             soonest = wait if soonest is None else min(soonest, wait)
-        if soonest is None and any(self._could(source.name, claim) for claim in self._claims):
-            soonest = 3600.0
+        if rest <= 0 and (claim := self._help(source, now)) is not None:
+            return claim, None
+        if soonest is None or soonest > _TICK_S:
+            could = [claim for claim in self._claims if self._could(source.name, claim.wanted)]
+            if could:
+                soonest = _TICK_S if rest <= 0 else min(rest, soonest or rest)
+            elif any(self._could(source.name, wanted) for wanted in self._busy.values()):
+                # Its bytes are being checked, and may prove wrong.
+                soonest = _TICK_S
         return None, soonest
 
-    def _could(self, name: str, claim: Claim) -> bool:
-        chance = claim.wanted.chances.get(name)
-        return chance is not None and not chance.closed
+    def _full(self, name: str) -> bool:
+        return self._active[name] >= self._lanes[name].allowed
+
+    def _take(self, source: Source, wanted: Wanted, now: float) -> Claim | None:
+        """Claim what ``source`` picks of the missing bytes of a free file."""
+        if wanted.alone and wanted.claims:
+            return None
+        if wanted.part is None:
+            if wanted.claims or source.pick(wanted.entry, [(0, wanted.entry.size)]) is None:
+                return None
+            # Nobody else may open it meanwhile.
+            self._free.pop(wanted.entry.path)
+            self._busy[wanted.entry.path] = wanted
+            return self._claimed(source, wanted, None, now)
+        missing = wanted.part.gaps()
+        chosen = source.pick(wanted.entry, missing) if missing else None
+        if chosen is None:
+            return None
+        start, end = self._portion(source, wanted, chosen)
+        segment = wanted.part.claim(start, end, source.name)
+        claim = self._claimed(source, wanted, segment, now)
+        self._settle(wanted)
+        return claim
+
+    def _portion(self, source: Source, wanted: Wanted, chosen: Range) -> Range:
+        """How much of a free range one claim gets: all of it, unless others stand idle by it."""
+        start, end = chosen
+        pace = self._pace.get(source.name, 0.0)
+        # A range that takes a moment is not worth the requests.
+        short = end - start <= max(pace * _SHARED_FROM_S, _SHARED_FROM)
+        lanes = sum(
+            lane.allowed - self._active[name]
+            for name, lane in self._lanes.items()
+            if name in wanted.chances and self._sources[name].kind not in _WHOLE_KINDS
+        )
+        whole = short or wanted.alone or source.kind in _WHOLE_KINDS
+        if whole or len(self._free) >= lanes:
+            return chosen
+        return start, min(end, start + _stretch(pace))
+
+    def _help(self, source: Source, now: float) -> Claim | None:
+        """Take a share of the claim that would take longest, if that ends it sooner."""
+        slowest, longest = None, _WORTH_S
+        for claim in self._claims:
+            if not self._helpable(source, claim, now):
+                continue
+            remaining = claim.segment.remaining if claim.segment else 0
+            left = remaining / claim.rate if claim.rate else 3600.0
+            if remaining and left > longest:
+                slowest, longest = claim, left
+        if slowest is None or slowest.segment is None or slowest.wanted.part is None:
+            return None
+        chosen = self._cut(source, slowest, slowest.segment)
+        if chosen is None:
+            return None
+        if not slowest.segment.remaining:
+            slowest.robbed = True
+            # It may be blocked in a read that never returns.
+            slowest.stop.set()
+        wanted = slowest.wanted
+        segment = slowest.wanted.part.claim(*chosen, source.name)
+        claim = self._claimed(source, wanted, segment, now)
+        self._settle(wanted)
+        return claim
+
+    def _helpable(self, source: Source, claim: Claim, now: float) -> bool:
+        return (
+            claim.segment is not None
+            and claim.rate is not None
+            and claim.watched
+            and not claim.stalled
+            and not claim.wanted.alone
+            and claim.source.kind is not SourceKind.LOCAL
+            and self._may(source.name, claim.wanted, now)
+        )
+
+    def _cut(self, source: Source, victim: Claim, segment: Segment) -> Range | None:
+        """Shorten a claim; returns the range behind it that ``source`` takes."""
+        theirs = victim.rate or 0.0
+        # Of a source whose pace is not known, less would leave a dying one half of the rest.
+        ours = self._pace.get(source.name) or max(theirs, float(_LEAST))
+        start, end = segment.offset, segment.end
+        if ours >= 2 * theirs and (end - start <= 4 * _LEAST or ours >= 8 * theirs):
+            cut = start
+        else:
+            cut = end - int((end - start) * ours / (ours + theirs))
+        if end - start > _stretch(theirs) + _stretch(ours):
+            # Not far ahead of the front: what arrives is hashed while it is still in memory.
+            cut = start + _stretch(theirs)
+        if cut > start:
+            cut = -(-cut // _ALIGN) * _ALIGN
+            if end - cut < _LEAST:
+                return None
+        cut = victim.source.lets_go(victim.wanted.entry, cut)
+        if cut >= end:
+            return None
+        chosen = source.pick(victim.wanted.entry, [(cut, end)])
+        if chosen is None:
+            return None
+        begin = segment.give_up(chosen[0])
+        upto = min(chosen[1], begin + _stretch(ours))
+        return (begin, upto) if begin < upto else None
+
+    def _claimed(
+        self, source: Source, wanted: Wanted, segment: Segment | None, now: float
+    ) -> Claim:
+        claim = Claim(
+            wanted=wanted,
+            source=source,
+            segment=segment,
+            last=now,
+            rests=self._rests[source.name],
+        )
+        wanted.claims.add(claim)
+        self._claims.add(claim)
+        self._active[source.name] += 1
+        return claim
+
+    def _settle(self, wanted: Wanted) -> None:
+        """Put a file among the free ones or the busy ones, as it has bytes to claim or not."""
+        path = wanted.entry.path
+        if wanted.part is None or wanted.part.gaps():
+            self._busy.pop(path, None)
+            if path not in self._free:
+                self._free = {path: wanted, **self._free}
+        else:
+            self._free.pop(path, None)
+            self._busy[path] = wanted
+
+    def _could(self, name: str, wanted: Wanted) -> bool:
+        """True where a source may be asked for a file, now or after its trial."""
+        chance = wanted.chances.get(name)
+        on_trial = wanted.barred and wanted.on_trial == name
+        return chance is not None and (on_trial or not chance.closed)
 
     def _local_may(self, wanted: Wanted) -> bool:
         return any(
@@ -328,6 +677,7 @@ class Board:
             and not chance.closed
             and not self._whole[name].closed
             for name, chance in wanted.chances.items()
+            if name in self._sources
         )
 
     def _rest(
@@ -349,16 +699,59 @@ class Board:
         """Fail the free files that no source is left for."""
         free = {}
         for path, wanted in self._free.items():
-            if any(
+            hopeless = not any(
                 not chance.closed and not self._whole[name].closed
                 for name, chance in wanted.chances.items()
-            ):
+                if name in self._whole
+            )
+            if hopeless and wanted.barred and not wanted.claims:
+                # Nobody is left to bring what the source on trial brought: it may do so itself.
+                hopeless = not self._end_trial(wanted)
+            if not hopeless or wanted.claims:
                 free[path] = wanted
-            else:
-                self._failed.append(wanted)
+                continue
+            self._failed.append(wanted)
+            if wanted.part is not None:
+                wanted.part.close(keep=True)
+                wanted.part = None
         self._free = free
         self._changed.notify_all()
 
+    def _end_trial(self, wanted: Wanted) -> bool:
+        """Let the source on trial bring the file again; False where it is given up itself."""
+        name, wanted.on_trial, wanted.barred = wanted.on_trial, None, False
+        if name is None or self._whole[name].closed:
+            return False
+        wanted.chances[name].closed = False
+        return True
+
     def _release(self, claim: Claim) -> None:
         self._claims.discard(claim)
+        self._active[claim.source.name] -= 1
+        self._received[claim.source.name] += claim.received - claim.counted
+        claim.counted = claim.received
+        wanted = claim.wanted
+        wanted.claims.discard(claim)
+        part = wanted.part
+        if claim.segment is not None and part is not None:
+            part.release(claim.segment)
+        if not wanted.taken:
+            self._settle(wanted)
+            if part is not None and not wanted.claims and wanted.entry.path in self._free:
+                self._park(wanted)
         self._changed.notify_all()
+
+    def _park(self, wanted: Wanted) -> None:
+        """Keep the part of a file that nobody works on open, and close the one longest so."""
+        self._parked.pop(wanted.entry.path, None)
+        self._parked[wanted.entry.path] = wanted
+        while len(self._parked) > _PARKED_MOST:
+            oldest = self._parked.pop(next(iter(self._parked)))
+            if oldest.part is not None and not oldest.claims and not oldest.taken:
+                oldest.part.close(keep=True)
+                oldest.part = None
+
+
+def _stretch(rate: float) -> int:
+    """Bytes that a claim of a shared file has: some seconds' worth."""
+    return int(min(max(rate * _STRETCH_S, _STRETCH_LEAST), _STRETCH_MOST))

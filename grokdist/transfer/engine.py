@@ -1,9 +1,7 @@
 """Runs a plan: every wanted file from whichever source has it, hashed as it arrives.
 
-Each source gets its own worker threads; the board says who works on what. A worker opens the
-part of a file, lets the source bring it to its end, and commits it, which is where wrong bytes
-end. The main thread only watches for stalls and interrupts. What is on disk is resumable at every
-moment: nothing that matters lives in memory alone.
+What is here and right is taken stock of, a crew of workers brings the rest, and the receipt is
+written. What is on disk is resumable at every moment: nothing that matters lives in memory alone.
 """
 
 from __future__ import annotations
@@ -17,27 +15,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
-from grokdist.errors import (
-    DigestMismatchError,
-    GrokdistError,
-    SourceError,
-)
-from grokdist.transfer.board import Board, Claim, Patience
+from grokdist.transfer.adopt import link_files
+from grokdist.transfer.board import Patience
+from grokdist.transfer.crew import Crew
 from grokdist.transfer.failure import failure
-from grokdist.transfer.holdings import Holdings
+from grokdist.transfer.holdings import HERE, Holdings
 from grokdist.transfer.index import Hashed, Index
+from grokdist.transfer.lease import Lease
 from grokdist.transfer.lock import exclusive
-from grokdist.transfer.part import PartFile, RehashStoppedError
-from grokdist.transfer.plan import FileState, Plan
+from grokdist.transfer.name_clash import refuse_clashes
+from grokdist.transfer.part import Part, part_bytes
+from grokdist.transfer.plan import FileState, Plan, make_plan
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.rate import RateLimiter
 from grokdist.transfer.record import MANIFEST, RECEIPT, make_receipt, read_receipt
-from grokdist.transfer.sources.base import Source
-from grokdist.transfer.tree import ModelTree, refusal
+from grokdist.transfer.tree import ModelTree, StatMark, refusal
+from grokdist.transfer.tree_builder import TreeBuilder
+from grokdist.transfer.trees import load_tree
 from grokdist.trust.receipt import Receipt
-
-_POLL = 0.1
-_PARTING = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +44,8 @@ class FetchResult:
         files: number of wanted files; all of them are there and right.
         size: their bytes.
         fetched_bytes: bytes that sources delivered in this run, also those thrown away.
-        seconds: wall time.
+        seconds: wall time until every file was found right and named.
+        trees: files that have a tree now, of those that can have one; see ``transfer.trees``.
         sources: bytes by source in this run.
         receipt: the receipt that was written.
     """
@@ -59,6 +55,7 @@ class FetchResult:
     size: int
     fetched_bytes: int
     seconds: float
+    trees: int
     sources: Mapping[str, int]
     receipt: Receipt
 
@@ -83,10 +80,24 @@ def fetch(
         DigestMismatchError: no source delivered the right bytes of a file.
         NoSourceError: no source could be reached for a file.
     """
+    listener = progress or NoProgress()
+    waited: list[str] = []
+
+    def waiting(message: str) -> None:
+        waited.append(message)
+        listener.note(message)
+
     try:
         plan.require_space()
-        with ModelTree.create(plan.request.directory) as tree, exclusive(tree):
-            return _Run(plan, tree, progress or NoProgress(), patience or Patience()).run()
+        with (
+            ModelTree.create(plan.request.directory) as tree,
+            exclusive(tree, wait=plan.request.wait, on_wait=waiting) as lease,
+        ):
+            if waited:
+                # Whoever was waited for brought some of it.
+                plan = make_plan(plan.request, plan.live)
+                plan.require_space()
+            return _Run(plan, tree, lease, listener, patience or Patience()).run()
     except OSError as error:
         raise refusal(str(plan.request.directory), error) from error
     finally:
@@ -96,48 +107,114 @@ def fetch(
 class _Run:
     """One run of one plan."""
 
-    def __init__(self, plan: Plan, tree: ModelTree, progress: Progress, patience: Patience) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        tree: ModelTree,
+        lease: Lease,
+        progress: Progress,
+        patience: Patience,
+    ) -> None:
         self._plan = plan
         self._tree = tree
+        self._lease = lease
         self._progress = progress
         self._index = Index.load(tree)
         self._limiter = RateLimiter(plan.request.max_rate)
         # Under a limit of ours a stream is slow by our own doing.
         self._patience = replace(patience, slowest=0) if plan.request.max_rate else patience
-        self._holdings = Holdings(tree, self._index, progress)
+        self._old = read_receipt(tree)
+        before = self._old.files if self._old is not None else ()
+        self._old_sources = {file.path: file.sources for file in before}
+        self._roots = self._known_roots()
+        self._holdings = Holdings(tree, self._index, progress, self._roots)
+        self._builder = TreeBuilder(tree, on_done=self._grown) if plan.request.trees else None
         self._origins: dict[str, tuple[str, ...]] = {}
+        self._planted: set[str] = set()
+        self._swarmed: set[str] = set()
+        self._swarms = {each.name for each in plan.live if each.kind is SourceKind.TORRENT}
+        self._fresh_roots: dict[str, str] = {}
         self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
-        self._fatal: BaseException | None = None
         self._started = datetime.now(UTC)
 
     def run(self) -> FetchResult:
         begun = time.monotonic()
         request = self._plan.request
-        with contextlib.closing(self._index):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._index.close)
+            if self._builder is not None:
+                stack.callback(self._builder.close)
             if self._tree.read_small(MANIFEST, 1 << 30) != request.trusted.raw:
                 self._tree.write_small(MANIFEST, request.trusted.raw)
+            refuse_clashes(self._tree, (file.entry.path for file in self._plan.files))
             wanted = self._holdings.take_stock(self._plan.files)
+            if wanted and request.link:
+                wanted = link_files(
+                    self._tree, wanted, self._plan.live, self._progress, on_linked=self._linked
+                )
             if wanted:
                 self._fetch(self._urgent_first(wanted))
             self._plan.close()
             self._holdings.settle(
-                {
-                    file.entry.path: file.entry
-                    for file in self._plan.files
-                    if file.entry.path in self._origins
-                }
+                [file.entry for file in self._plan.files if file.entry.path in self._swarmed]
             )
             receipt = self._record()
+            seconds = time.monotonic() - begun
+            receipt = self._grow_trees(receipt)
         return FetchResult(
             directory=request.directory,
             files=len(self._plan.files),
             size=self._plan.size,
             fetched_bytes=sum(self._bytes.values()),
-            seconds=time.monotonic() - begun,
+            seconds=seconds,
+            trees=sum(file.pieces_root is not None for file in receipt.files),
             sources=dict(self._bytes),
             receipt=receipt,
         )
+
+    def _known_roots(self) -> dict[str, str]:
+        """The tree roots that the manifest names, or an earlier fetch found for the same bytes."""
+        digests = {file.entry.path: file.entry.sha256 for file in self._plan.files}
+        roots = {
+            file.path: file.pieces_root
+            for file in (self._old.files if self._old is not None else ())
+            if file.pieces_root is not None and digests.get(file.path) in (file.sha256, None)
+        }
+        for file in self._plan.files:
+            if file.entry.pieces_root is not None:
+                roots[file.entry.path] = file.entry.pieces_root
+        return roots
+
+    def _grown(self, path: str, root: str) -> None:
+        """A tree is built; the bytes had the right digest, so its root is theirs."""
+        with self._lock:
+            self._roots[path] = root
+            self._fresh_roots[path] = root
+
+    def _grow_trees(self, receipt: Receipt) -> Receipt:
+        """Have the trees that are still absent built, and their roots in the receipt.
+
+        They follow the fetch from the page cache and never hold it up; what is verified is
+        verified without them.
+        """
+        builder = self._builder
+        if builder is None:
+            return receipt
+        rows = self._holdings.rows
+        for file in self._plan.files:
+            self._plant(file.entry, rows[file.entry.path].mark)
+        builder.wait(threading.Event(), self._progress.trees)
+        if (trouble := builder.trouble) is not None:
+            self._progress.note(f"no more hash trees: {trouble}")
+        for path, reason in builder.failures.items():
+            self._progress.note(f"{path} has no hash tree: {reason}")
+        if not self._fresh_roots:
+            return receipt
+        with self._lock:
+            receipt = receipt.with_roots(self._fresh_roots)
+        self._tree.write_small(RECEIPT, receipt.to_json())
+        return receipt
 
     def _urgent_first(self, wanted: list[FileEntry]) -> list[FileEntry]:
         """Begun files first, so that few stand half-finished; else the manifest's order."""
@@ -146,194 +223,90 @@ class _Run:
         return sorted(wanted, key=lambda entry: (entry.path not in begun, order[entry.path]))
 
     def _fetch(self, wanted: list[FileEntry]) -> None:
-        have = {file.entry.path: file.have for file in self._plan.files}
-        partial = {f.entry.path for f in self._plan.files if f.state is FileState.PARTIAL}
         self._progress.begin(
             "fetch",
             files=len(wanted),
             size=sum(entry.size for entry in wanted),
-            have=sum(have[entry.path] for entry in wanted if entry.path in partial),
+            have=sum(part_bytes(self._tree, entry) for entry in wanted),
         )
         for entry in wanted:
             if not entry.size:
                 self._make_empty(entry)
-        board = Board([entry for entry in wanted if entry.size], self._plan.live, self._patience)
-        finished = threading.Event()
-        workers = [
-            threading.Thread(
-                target=self._work,
-                args=(board, source, finished),
-                name=f"grokdist-{source.name}-{place}",
-                daemon=True,
-            )
-            for source in self._plan.live
-            for place in range(min(source.slots, len(wanted)))
-        ]
+        crew = Crew(
+            self._tree,
+            [entry for entry in wanted if entry.size],
+            self._plan.live,
+            patience=self._patience,
+            limiter=self._limiter,
+            progress=self._progress,
+            on_commit=self._committed,
+            on_tick=self._lease.check,
+        )
         try:
-            for worker in workers:
-                worker.start()
-            while any(worker.is_alive() for worker in workers):
-                finished.wait(_POLL)
-                finished.clear()
-                for claim in board.check_stalls():
-                    path = claim.wanted.entry.path
-                    self._progress.note(f"{claim.source.name}: {path}: nothing arrives")
+            crew.run()
         finally:
-            board.stop()
-            deadline = time.monotonic() + _PARTING
-            for worker in workers:
-                worker.join(max(0.0, deadline - time.monotonic()))
+            self._bytes = dict(crew.source_bytes)
             self._progress.end()
-        if self._fatal is not None:
-            raise self._fatal
-        if board.failed:
-            raise failure(board, board.failed, len(self._plan.files))
+        if crew.board.failed:
+            raise failure(crew.board, crew.board.failed, len(self._plan.files))
+
+    def _linked(self, entry: FileEntry, row: Hashed, source: str) -> None:
+        """A file of a local source has its final name here too."""
+        self._origins[entry.path] = (source,)
+        self._holdings.add(entry, row)
+        self._holdings.forget_bad(entry)
 
     def _make_empty(self, entry: FileEntry) -> None:
         """An empty file needs no source; its digest is checked like any other."""
-        part = PartFile(self._tree, entry)
-        row = Hashed(mark=part.commit(), digest=str(part.expected), sha256=part.sha256)
-        self._holdings.add(entry, row)
+        part = Part(self._tree, entry)
+        part.check()
+        part.rename()
+        status = self._tree.stat(entry.path)
+        if status is not None:
+            self._committed(entry, part, StatMark.of(status), ())
         self._progress.file_done(entry.path, 0, DISK)
 
-    def _work(self, board: Board, source: Source, finished: threading.Event) -> None:
-        try:
-            while (claim := board.claim(source)) is not None:
-                self._bring(board, claim)
-        except BaseException as error:
-            self._end_all(board, error)
-        finally:
-            finished.set()
-
-    def _end_all(self, board: Board, error: BaseException) -> None:
+    def _committed(
+        self, entry: FileEntry, part: Part, mark: StatMark, sources: tuple[str, ...]
+    ) -> None:
+        """A file has its final name."""
         with self._lock:
-            self._fatal = self._fatal or error
-        board.stop()
-
-    def _bring(self, board: Board, claim: Claim) -> None:
-        """Let the source of a claim bring its file; commit it or say what went wrong."""
-        entry, name = claim.wanted.entry, claim.source.name
-        try:
-            part = PartFile(self._tree, entry, stop=claim.stop)
-        except RehashStoppedError:
-            board.put_back(claim)
-            return
-        self._progress.claim(name, entry.path, part.offset)
-        part.on_bytes = lambda count: self._count(board, claim, part, count)
-        try:
-            if claim.source.kind is not SourceKind.TORRENT:
-                # A swarm of a process that died may have left its file.
-                part.adopt_swarm()
-            if part.remaining:
-                board.watch(claim)
-                claim.source.fetch(entry, part, claim.stop)
-                claim.watched = False
-            part.adopt_swarm()
-            if not part.remaining:
-                self._commit(board, claim, part)
-            elif board.stopping.is_set():
-                board.put_back(claim)
-            else:
-                what = "nothing arrives" if claim.stalled else "ended early"
-                self._fail(board, claim, f"{what} at {part.offset} of {entry.size} bytes")
-        except SourceError as error:
-            part.adopt_swarm()
-            self._fail(
-                board,
-                claim,
-                error.reason,
-                permanent=error.permanent,
-                whole=error.path is None,
-                retry_after=error.retry_after,
-            )
-        except DigestMismatchError as error:
-            self._wrong(board, claim, part, error)
-        except (GrokdistError, OSError):
-            raise
-        except Exception as error:
-            # A fault in one source, of whatever kind, must not end the others.
-            part.adopt_swarm()
-            self._fail(board, claim, f"{type(error).__name__}: {error}", permanent=True)
-        finally:
-            part.close()
-
-    def _commit(self, board: Board, claim: Claim, part: PartFile) -> None:
-        entry = claim.wanted.entry
-        sources = part.sources
-        mark = part.commit()
-        self._origins[entry.path] = sources
-        self._holdings.add(entry, Hashed(mark=mark, digest=str(part.expected), sha256=part.sha256))
+            self._origins[entry.path] = self._named(entry.path, sources)
+        row = Hashed(mark=mark, digest=str(part.expected), sha256=part.sha256)
+        self._holdings.add(entry, row)
         self._holdings.forget_bad(entry)
-        board.done(claim)
-        self._progress.file_done(entry.path, entry.size, claim.source.name)
+        if self._swarms & set(sources):
+            # It is marked again once libtorrent has let go of it.
+            self._swarmed.add(entry.path)
+        else:
+            self._plant(entry, mark)
 
-    def _count(self, board: Board, claim: Claim, part: PartFile, count: int) -> None:
-        """Account for bytes that arrived, and hold the rate where the source can be held."""
-        name = claim.source.name
-        if count and not claim.received:
-            part.note_source(name)
-        board.received(claim, count)
-        if not count:
+    def _named(self, path: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The sources of a file; for bytes that were here, those that the last receipt names."""
+        named: list[str] = []
+        for name in sources:
+            named += self._old_sources.get(path, ()) if name == HERE else (name,)
+        return tuple(dict.fromkeys(named))
+
+    def _plant(self, entry: FileEntry, mark: StatMark) -> None:
+        """Have the tree of a file built, unless it is kept already."""
+        if self._builder is None or not entry.size or entry.path in self._planted:
             return
-        with self._lock:
-            self._bytes[name] = self._bytes.get(name, 0) + count
-        self._progress.advance(name, claim.wanted.entry.path, count)
-        wait = self._limiter.spend(count)
-        # libtorrent reads its sockets itself and has the limit among its settings.
-        while wait > 0 and not part.in_swarm and not claim.stop.is_set():
-            claim.stop.wait(min(wait, 1.0))
-            wait -= 1.0
-            board.received(claim, 0)
-
-    def _wrong(
-        self, board: Board, claim: Claim, part: PartFile, error: DigestMismatchError
-    ) -> None:
-        """The bytes are wrong: start the file anew, without the source if it alone is to blame."""
-        if claim.received or not part.remaining:
-            part.discard()
-        claim.wanted.got = error.got or "other bytes"
-        # Announced, or delivered from the first byte to the last: nobody else can be meant.
-        to_blame = not part.began or (part.remaining and not claim.received)
-        claim.wanted.mixed += not to_blame
-        reason = f"wrong bytes; expected {error.expected}, got {error.got}"
-        self._fail(board, claim, reason, wrong=bool(to_blame or claim.wanted.mixed > 1))
-
-    def _fail(
-        self,
-        board: Board,
-        claim: Claim,
-        reason: str,
-        *,
-        permanent: bool = False,
-        wrong: bool = False,
-        whole: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
-        path = claim.wanted.entry.path
-        if board.stopping.is_set():
-            board.put_back(claim)
-            return
-        standing = board.fail(
-            claim,
-            reason,
-            permanent=permanent,
-            wrong=wrong,
-            whole=whole,
-            retry_after=retry_after,
-        )
-        end = "; not asked again" if standing.closed else ""
-        where = claim.source.name if whole else f"{claim.source.name}: {path}"
-        self._progress.note(f"{where}: {reason}{end}")
+        root = self._roots.get(entry.path)
+        if root is None or load_tree(self._tree, entry.path, entry.size, root) is None:
+            self._planted.add(entry.path)
+            self._builder.add(entry.path, entry.size, mark)
 
     def _record(self) -> Receipt:
         """Write the index and the receipt; every wanted file is right at this point."""
-        old = read_receipt(self._tree)
+        old = self._old
         receipt = make_receipt(
             self._plan.request,
             rows=self._holdings.rows,
             origins=self._origins,
             source_bytes=self._bytes,
             started=self._started,
+            roots=self._fresh_roots,
             old=old,
         )
         self._index.keep(self._index.rows_of(file.path for file in receipt.files))

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError
+from grokdist.errors import DigestMismatchError, GrokdistError
 from grokdist.transfer.hashing import FileCheck, check_files, default_jobs
 from grokdist.transfer.index import Hashed, Index
+from grokdist.transfer.part import write_part
 from grokdist.transfer.plan import FileState, PlannedFile, check_entry
 from grokdist.transfer.progress import DISK, Progress
+from grokdist.transfer.ranges import Range, RangeMap, gaps
 from grokdist.transfer.tree import STATE, ModelTree, StatMark
+from grokdist.transfer.trees import load_tree
 
 _BAD = f"{STATE}/bad"
+HERE = "here before"
+"""Stands for the source of bytes that were on the disk already."""
 
 
 class Holdings:
@@ -25,12 +31,16 @@ class Holdings:
         tree: the model directory.
         index: its index, in which every file is recorded as it is added.
         progress: who listens.
+        roots: tree roots by path, of the bytes that the manifest names.
     """
 
-    def __init__(self, tree: ModelTree, index: Index, progress: Progress) -> None:
+    def __init__(
+        self, tree: ModelTree, index: Index, progress: Progress, roots: Mapping[str, str]
+    ) -> None:
         self._tree = tree
         self._index = index
         self._progress = progress
+        self._roots = roots
         self._rows: dict[str, Hashed] = {}
         self._lock = threading.Lock()
 
@@ -47,7 +57,9 @@ class Holdings:
             self._rows[entry.path] = row
 
     def take_stock(self, files: Sequence[PlannedFile]) -> list[FileEntry]:
-        """Hash what is here and not known to be right; wrong files are moved aside.
+        """Hash what is here and not known to be right; wrong files make way.
+
+        One whose tree is kept becomes a part that lacks only what is damaged.
 
         Returns:
             the files that are to be fetched.
@@ -72,8 +84,8 @@ class Holdings:
             self._progress.end()
         return wanted
 
-    def settle(self, fresh: Mapping[str, FileEntry]) -> None:
-        """Take the marks of the new files again, now that no source holds anything.
+    def settle(self, fresh: Iterable[FileEntry]) -> None:
+        """Take the marks of new files again, now that no swarm holds them.
 
         A swarm shares a finished file with libtorrent by a hard link; letting go of it touches
         the change time and nothing else. What changed in any other way is hashed again.
@@ -82,13 +94,13 @@ class Holdings:
             DigestMismatchError: something wrote to a file after it was found right.
         """
         again = []
-        for path, entry in fresh.items():
-            old, status = self._rows[path].mark, self._tree.stat(path)
+        for entry in fresh:
+            old, status = self._rows[entry.path].mark, self._tree.stat(entry.path)
             mark = None if status is None else StatMark.of(status)
             if mark == old:
                 continue
             if mark is not None and replace(mark, ctime_ns=old.ctime_ns) == old:
-                self.add(entry, replace(self._rows[path], mark=mark))
+                self.add(entry, replace(self._rows[entry.path], mark=mark))
             else:
                 again.append(entry)
         for entry, got in self._hash(again):
@@ -130,8 +142,35 @@ class Holdings:
             self.add(entry, row)
             self._progress.file_done(entry.path, entry.size, DISK)
             return True
-        self._progress.note(
-            f"{entry.path} is wrong; expected {found.expected}, got {found.got}: fetching it again"
-        )
+        what = f"{entry.path} is wrong; expected {found.expected}, got {found.got}"
+        damaged = self._salvage(entry)
+        if damaged is not None:
+            bad = sum(end - start for start, end in damaged)
+            places = f" in {len(damaged)} places" if len(damaged) > 1 else ""
+            self._progress.note(f"{what}: fetching {bad} bytes of it again{places}")
+            return False
+        self._progress.note(f"{what}: fetching it again")
         self._tree.rename(entry.path, f"{_BAD}/{entry.path}")
         return False
+
+    def _salvage(self, entry: FileEntry) -> list[Range] | None:
+        """Make a damaged file a part with what is right of it; returns what is not.
+
+        None where no tree tells, or nothing of it is right.
+        """
+        root = self._roots.get(entry.path)
+        known = load_tree(self._tree, entry.path, entry.size, root) if root else None
+        if known is None:
+            return None
+        try:
+            fd = self._tree.open(entry.path, os.O_RDONLY)
+        except (OSError, GrokdistError):
+            return None
+        with os.fdopen(fd, "rb"):
+            longer = os.fstat(fd).st_size > entry.size
+            damaged = known.damaged(fd)
+        good = RangeMap((start, end, HERE) for start, end in gaps(entry.size, damaged))
+        if not good.size or not (damaged or longer):
+            return None
+        write_part(self._tree, entry, good)
+        return damaged

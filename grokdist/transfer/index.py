@@ -45,6 +45,7 @@ class Index:
         self._tree = tree
         self._rows = rows
         self._lock = threading.Lock()
+        self._superseded = False
         self._fd = -1
 
     @classmethod
@@ -52,11 +53,14 @@ class Index:
         """Read the index; an absent one, and every line that is not well-formed, is nothing."""
         data = tree.read_small(INDEX, _LIMIT) or b""
         rows: dict[str, Hashed] = {}
-        for line in data.splitlines():
+        lines = data.splitlines()
+        for line in lines:
             with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 path, row = _parse(line)
                 rows[path] = row
-        return cls(tree, rows)
+        index = cls(tree, rows)
+        index._superseded = len(rows) < len(lines)
+        return index
 
     @property
     def rows(self) -> Mapping[str, Hashed]:
@@ -76,22 +80,27 @@ class Index:
         """Add a row, on disk at once so that a killed process need not hash again."""
         line = json.dumps(_document(path, row)).encode() + b"\n"
         with self._lock:
+            self._superseded |= path in self._rows
             self._rows[path] = row
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._fd = self._tree.open(INDEX, flags, create_folders=True)
-                # A process that died while writing may have left half a line.
-                line = b"\n" + line
+                if os.fstat(self._fd).st_size:
+                    # A process that died while writing may have left half a line.
+                    line = b"\n" + line
             os.write(self._fd, line)
 
     def keep(self, rows: Mapping[str, Hashed]) -> None:
-        """Replace the index by ``rows``."""
+        """Replace the index by ``rows``; one that says just that is left as it is."""
+        if not self._superseded and self._rows == dict(rows):
+            return
         lines = [json.dumps(_document(path, row)) for path, row in rows.items()]
         data = "".join(f"{line}\n" for line in lines).encode()
         with self._lock:
             self._close()
             self._tree.write_small(INDEX, data)
             self._rows = dict(rows)
+            self._superseded = False
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,333 +1,641 @@
 """One file on its way in: bytes kept under ``.grokdist/parts`` until their digest is right.
 
-A part is in one of two modes. In stream mode (``<path>.part``) bytes are appended and hashed as
-they arrive. In swarm mode (``<path>.swarm``) libtorrent writes at random offsets and the swarm
-source has the finished prefix hashed from the file. Leaving swarm mode cuts the file at the end
-of the hashed prefix, so that any other source goes on at that byte. Nothing is trusted that was
-not hashed by this process: what an earlier one left is hashed again on opening.
+Several sources may bring one file at once. Each works on a segment, a byte range that nobody else
+works on, and writes it where it belongs; the digest is taken from the first byte on, of each
+byte once: from memory by whoever brings the file's front, and from the page cache, by
+``catch_up`` on a thread of its own, where another source was ahead. What is here, who brought it,
+and the state of the hash are noted in a state file, so that another process goes on at that byte
+and hashes nothing twice.
+
+Nothing is trusted that was not hashed: the digest of the whole decides, and only ``commit`` gives
+the file its name.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, StoreError, UnsafePathError
-from grokdist.transfer.tree import STATE, ModelTree, StatMark, refusal
+from grokdist.transfer.boot import boot_id
+from grokdist.transfer.part_state import PartState, StateFile, Written, read_state
+from grokdist.transfer.preallocate import preallocate
+from grokdist.transfer.ranges import Range, RangeMap, gaps
+from grokdist.transfer.tree import STATE, ModelTree, refusal
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
 PARTS = f"{STATE}/parts"
+
+SAVE_EVERY = 4 << 20
+"""Bytes of a part after which its state is written down; what a killed process loses at most."""
+
 _BLOCK = 1 << 20
-_FROM_LIMIT = 1 << 16
-
-
-class RehashStoppedError(StoreError):
-    """Opening a part was interrupted while its bytes were hashed again; nothing is lost."""
 
 
 def part_name(path: str) -> str:
-    """Where the part of ``path`` is in stream mode, relative to the model directory."""
+    """Where the bytes of ``path`` are gathered, relative to the model directory."""
     return f"{PARTS}/{path}.part"
 
 
-def swarm_name(path: str) -> str:
-    """Where the part of ``path`` is in swarm mode, relative to the model directory."""
-    return f"{PARTS}/{path}.swarm"
-
-
-def _upto_name(path: str) -> str:
-    return f"{PARTS}/{path}.upto"
-
-
-def _from_name(path: str) -> str:
-    return f"{PARTS}/{path}.from"
-
-
-def swarm_prefix(tree: ModelTree, path: str) -> int:
-    """Bytes of ``<path>.swarm`` that an earlier process had seen finished from its start."""
-    status = tree.stat(swarm_name(path))
-    recorded = _hint(tree, _upto_name(path), 32)
-    if status is None or not recorded.isdigit():
-        return 0
-    return min(int(recorded), status.st_size)
+def state_name(path: str) -> str:
+    """Where their state is, relative to the model directory."""
+    return f"{PARTS}/{path}.state"
 
 
 def part_bytes(tree: ModelTree, entry: FileEntry) -> int:
-    """Bytes of ``entry`` that are here already, by what the file system says (not hashed)."""
+    """Bytes of ``entry`` that are here already, by what was written down (not hashed now)."""
     status = tree.stat(part_name(entry.path))
-    if status is not None:
-        return min(status.st_size, entry.size)
-    return min(swarm_prefix(tree, entry.path), entry.size)
+    if status is None or (status.st_nlink > 1 and not _of_swarm(tree, status)):
+        return 0
+    state = read_state(tree, state_name(entry.path))
+    if state is None or state.digest != str(expected_digest(entry)) or state.size != entry.size:
+        return 0
+    return _within(state.usable.ranges, status.st_size).size
 
 
-class PartFile:
-    """The part of one file, owned by one thread at a time.
+def expected_digest(entry: FileEntry) -> ContentDigest:
+    """The digest that the content of ``entry`` must have.
 
-    Opening hashes what is on disk; ``offset`` is then the number of bytes that are here and
-    hashed.
+    Raises:
+        ManifestError: the entry names none.
+    """
+    return ContentDigest.choose(
+        path=entry.path, sha256=entry.sha256, git_blob=entry.git_blob, lfs=entry.lfs
+    )
+
+
+class Segment:
+    """A byte range of one file that one source brings, from its start to its end.
+
+    Made by ``Part.claim``. One thread writes; any thread may take the back of it away.
+
+    Attributes:
+        entry: the file.
+        source: name of the source that brings it.
+        start: the first byte.
+    """
+
+    def __init__(self, part: Part, start: int, end: int, source: str) -> None:
+        self.entry = part.entry
+        self.source = source
+        self.start = start
+        self.on_bytes: Callable[[int], None] = _ignore
+        """Told of every byte that arrives; may wait, to hold a rate. With 0, a sign of life."""
+        self._part = part
+        self._offset = start
+        self._end = end
+
+    @property
+    def offset(self) -> int:
+        """The next byte to bring."""
+        return self._offset
+
+    @property
+    def end(self) -> int:
+        """Where to stop. It may be lowered meanwhile: a helper took the rest."""
+        return self._end
+
+    @property
+    def remaining(self) -> int:
+        """Bytes still to bring."""
+        return max(0, self._end - self._offset)
+
+    @property
+    def path(self) -> Path:
+        """The file that is written to, for a source that has it written by somebody else."""
+        return self._part.path
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Write the next bytes, and hash them if they are the file's front.
+
+        What lies behind ``end`` is dropped: somebody else brings it.
+
+        Raises:
+            ResourceError: the disk is full; what was written before stays valid.
+            StoreError: the disk refused for another reason.
+        """
+        view = memoryview(data)[: self.remaining]
+        self._part.write(self, view)
+        self.on_bytes(len(data))
+
+    def adopt(self, upto: int) -> None:
+        """Count bytes up to ``upto`` that somebody else wrote to ``path``, and hash them.
+
+        The caller has made sure that they are there: libtorrent's word that a piece is finished
+        comes before its last write, so a flush must have been waited for.
+        """
+        self._part.wrote(self, min(upto, self._end))
+
+    def arrived(self, count: int) -> None:
+        """Say that ``count`` bytes came that are not written yet; with 0, a sign of life."""
+        self.on_bytes(count)
+
+    def share(self, other: Path) -> bool:
+        """Gather the file in ``other``, to which somebody else writes, by a hard link.
+
+        Returns:
+            False where bytes are here already, somebody else works on the file, or links are not
+            to be had; the caller then copies with ``append``.
+        """
+        return self._part.share(other)
+
+    def part_ways(self) -> None:
+        """Give the part a file of its own again, with what is here: another writes no more."""
+        self._part.part_ways()
+
+    def when_named(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called once the file has its final name, before its mark is taken.
+
+        For a source that goes on giving the file away, and has its own link to it to change.
+        """
+        self._part.on_named = call
+
+    def give_up(self, end: int) -> int:
+        """Take the bytes from ``end`` on away from this segment; returns where it ends now."""
+        return self._part.shorten(self, end)
+
+    def move(self, offset: int) -> None:
+        """Set the next byte to bring; for ``Part`` alone."""
+        self._offset = offset
+
+    def cut(self, end: int) -> None:
+        """Set where to stop; for ``Part`` alone."""
+        self._end = end
+
+
+class Part:
+    """The part of one file; used from several threads.
 
     Args:
         tree: the model directory.
         entry: the file.
-        stop: ends a long re-hash early.
 
     Raises:
         ManifestError: the entry names no digest of its content.
-        RehashStoppedError: ``stop`` was set meanwhile; the bytes on disk stay as they are.
         UnsafePathError: a link or special file stands where the part belongs.
+        OSError: the disk refused.
     """
 
-    def __init__(
-        self, tree: ModelTree, entry: FileEntry, *, stop: threading.Event | None = None
-    ) -> None:
+    def __init__(self, tree: ModelTree, entry: FileEntry) -> None:
         self.entry = entry
-        self.expected = ContentDigest.choose(
-            path=entry.path, sha256=entry.sha256, git_blob=entry.git_blob, lfs=entry.lfs
-        )
-        self.offset = 0
-        """Bytes from the start that are on disk and hashed."""
-        self.on_bytes: Callable[[int], None] = _ignore
-        """Told of every byte that arrives over a source; may wait, to hold a rate. Told of 0
-        bytes it takes a sign of life."""
-        self.on_commit: Callable[[], None] = _nothing
-        """Called once the file has its final name, before what the file system says of it is
-        noted: a swarm that still gives the file away changes its own link to it here."""
+        self.expected = expected_digest(entry)
+        self.on_named: Callable[[], None] = _nothing
+        """Called by whoever commits, once the file has its final name."""
+        self.on_behind: Callable[[], None] = _nothing
+        """Called when bytes came that are not hashed at once: they lie behind others."""
         self._tree = tree
-        self._hasher = StreamHasher(self.expected.algorithm, entry.size)
-        self._swarm = False
+        self._lock = threading.Lock()
+        self._at_rest = threading.Condition(self._lock)
+        self._users = 0
+        self._moving = False
+        self._claims: list[Segment] = []
+        self._hashing = False
+        self._lost: OSError | None = None
+        self._unsaved = 0
+        self._unsynced = 0
+        self._state = StateFile(tree, state_name(entry.path))
         self._fd = self._open()
         try:
-            self._rehash(stop or threading.Event())
+            written = self._load()
+            self._filled = written.ranges
+            self._synced = Written()
+            self._start_hash(written)
         except BaseException:
             self.close()
             raise
-        self.began = self.offset
+        self.began = self._filled.size
         """Bytes that were here when the part was opened."""
 
     @property
-    def remaining(self) -> int:
-        """Bytes that are still to come."""
-        return self.entry.size - self.offset
+    def path(self) -> Path:
+        """The file that is written to."""
+        return self._tree.path(part_name(self.entry.path))
 
     @property
-    def in_swarm(self) -> bool:
-        """True in swarm mode."""
-        return self._swarm
+    def have(self) -> int:
+        """Bytes that are here."""
+        with self._lock:
+            return self._filled.size
 
     @property
-    def swarm_path(self) -> Path:
-        """The file that libtorrent writes to in swarm mode."""
-        return self._tree.path(swarm_name(self.entry.path))
+    def filled(self) -> RangeMap:
+        """What is here, by source."""
+        with self._lock:
+            return self._filled.copy()
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the sources that worked on this part, also in earlier processes."""
-        recorded = _hint(self._tree, _from_name(self.entry.path), _FROM_LIMIT)
-        return tuple(dict.fromkeys(recorded.decode("utf-8", "replace").splitlines()))
+    def hashed(self) -> int:
+        """Bytes from the start that are hashed."""
+        return self._hashed
 
-    def note_source(self, name: str) -> None:
-        """Write down that ``name`` works on this part, before its first byte."""
-        names = self.sources if self.began else ()
-        if name not in names:
-            text = "".join(f"{each}\n" for each in (*names, name))
-            data = text.encode()[:_FROM_LIMIT]
-            self._tree.write_small(_from_name(self.entry.path), data, durable=False)
+    @property
+    def whole(self) -> bool:
+        """True where every byte is here and hashed."""
+        return self._hashed == self.entry.size and not self._hashing
 
-    def append(self, data: bytes | bytearray | memoryview) -> None:
-        """Write and hash the next bytes of the stream.
+    @property
+    def sources(self) -> dict[str, int]:
+        """Bytes by the source that brought them, also in earlier processes."""
+        with self._lock:
+            return self._filled.labels()
 
-        Raises:
-            DigestMismatchError: they would make the file longer than the manifest says.
-            ResourceError: the disk is full; what was written before stays valid.
-            StoreError: the disk refused for another reason, or the part is in swarm mode.
-        """
-        if self._swarm:
-            raise StoreError(f"{self.entry.path} is being written by a swarm")
-        if len(data) > self.remaining:
-            raise DigestMismatchError(
-                f"{self.entry.path} is longer than its manifest says;"
-                f" expected {self.entry.size} bytes, got more",
-                path=self.entry.path,
-                expected=f"{self.entry.size} bytes",
-                got="more bytes",
-            )
-        view = memoryview(data)
-        while view:
-            try:
-                written = os.pwrite(self._fd, view, self.offset)
-            except OSError as error:
-                raise refusal(self.entry.path, error) from error
-            self._hasher.update(view[:written])
-            self.offset += written
-            view = view[written:]
-        self.on_bytes(len(data))
-
-    def begin_swarm(self) -> Path:
-        """Enter swarm mode, keeping what is here as the file's first bytes.
-
-        Returns:
-            ``swarm_path``, for libtorrent to write to (and, first, to check).
-        """
-        if not self._swarm:
-            self._tree.rename(part_name(self.entry.path), swarm_name(self.entry.path))
-            self._swarm = True
-            self._record_prefix()
-        return self.swarm_path
-
-    def arrived(self, count: int) -> None:
-        """Say that ``count`` payload bytes reached the swarm file, for progress and rate.
-
-        With 0 it is a sign of life, e.g. while libtorrent checks what is on disk, and keeps the
-        engine from taking the file back.
-        """
-        self.on_bytes(count)
-
-    def hash_swarm(self, upto: int) -> None:
-        """Hash the swarm file from ``offset`` to ``upto``.
-
-        The caller has made sure that these bytes are on disk: libtorrent's word that a piece is
-        finished comes before its last write, so a flush must have been waited for.
-
-        Raises:
-            StoreError: not in swarm mode, or the file ends before ``upto``.
-        """
-        if not self._swarm:
-            raise StoreError(f"{self.entry.path} is not being written by a swarm")
-        self._hash_to(min(upto, self.entry.size), threading.Event())
-        self._record_prefix()
-
-    def adopt_swarm(self) -> None:
-        """Leave swarm mode: cut the file at ``offset`` and make it the ordinary part.
-
-        With ``offset == entry.size`` the file is ready to be committed; with less, a stream goes
-        on there. libtorrent must have let go of the file. Does nothing in stream mode.
-        """
-        if not self._swarm:
-            return
-        self._reopen_swarm()
-        os.ftruncate(self._fd, self.offset)
-        self._tree.rename(swarm_name(self.entry.path), part_name(self.entry.path))
-        self._tree.remove(_upto_name(self.entry.path))
-        self._swarm = False
-
-    def commit(self) -> StatMark:
-        """Check size and digest, then give the file its final name, durably.
-
-        Returns:
-            what the file system says of the finished file.
-
-        Raises:
-            DigestMismatchError: the bytes are not the ones the manifest names; the part is gone,
-                so that the next attempt starts clean.
-        """
-        self.adopt_swarm()
-        size = os.fstat(self._fd).st_size
-        got = self._hasher.digest()
-        if size != self.entry.size or self.offset != size or got != self.expected:
-            self.discard()
-            right_size = size == self.entry.size == self.offset
-            expected = str(self.expected) if right_size else f"{self.entry.size} bytes"
-            found = str(got) if right_size else f"{size} bytes"
-            raise DigestMismatchError(
-                f"{self.entry.path} is not what its manifest names;"
-                f" expected {expected}, got {found}",
-                path=self.entry.path,
-                expected=expected,
-                got=found,
-            )
-        os.fsync(self._fd)
-        self._tree.rename(part_name(self.entry.path), self.entry.path, durable=True)
-        self.on_commit()
-        mark = StatMark.of(os.fstat(self._fd))
-        self._tree.remove(_from_name(self.entry.path))
-        self.close()
-        return mark
+    @property
+    def unsynced(self) -> int:
+        """Bytes written since the last ``sync``."""
+        return self._unsynced
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the bytes so far."""
+        """SHA-256 of the bytes hashed so far."""
         return self._hasher.sha256
+
+    def gaps(self) -> list[Range]:
+        """The ranges that are neither here nor being brought, in order."""
+        with self._lock:
+            return gaps(
+                self.entry.size,
+                ((start, end) for start, end, _ in self._filled),
+                ((claim.offset, claim.end) for claim in self._claims),
+            )
+
+    def claim(self, start: int, end: int, source: str) -> Segment:
+        """Let ``source`` bring the bytes from ``start`` to ``end``, which lie in a gap."""
+        segment = Segment(self, start, end, source)
+        with self._lock:
+            self._claims.append(segment)
+        return segment
+
+    def release(self, segment: Segment) -> None:
+        """End a segment; what it did not bring is a gap again."""
+        with self._lock:
+            segment.cut(segment.offset)
+            if segment in self._claims:
+                self._claims.remove(segment)
+
+    def shorten(self, segment: Segment, end: int) -> int:
+        """Have ``segment`` stop at ``end``, or where it is if that is further."""
+        with self._lock:
+            segment.cut(min(segment.end, max(end, segment.offset)))
+            return segment.end
+
+    def write(self, segment: Segment, data: memoryview) -> None:
+        """Write the next bytes of a segment."""
+        while data:
+            try:
+                with self._in_use() as fd:
+                    written = os.pwrite(fd, data, segment.offset)
+            except OSError as error:
+                raise refusal(self.entry.path, error) from error
+            self.wrote(segment, segment.offset + written, data[:written])
+            data = data[written:]
+
+    def wrote(self, segment: Segment, upto: int, data: memoryview | None = None) -> None:
+        """Count the bytes of a segment up to ``upto``; ``data`` are these bytes, if at hand."""
+        with self._lock:
+            start = segment.offset
+            if upto <= start:
+                return
+            self._filled.add(start, upto, segment.source)
+            segment.move(upto)
+            self._unsynced += upto - start
+            self._unsaved += upto - start
+            at_front = self._hashed == start
+            mine = at_front and not self._hashing
+            self._hashing = self._hashing or mine
+        if mine:
+            self._hash_on(data, start)
+        elif not at_front:
+            self.on_behind()
+        if self._unsaved >= SAVE_EVERY:
+            self.save()
+
+    @property
+    def behind(self) -> bool:
+        """True where bytes wait to be hashed that nobody hashes."""
+        with self._lock:
+            return not self._hashing and self._filled.contiguous(self._hashed) > self._hashed
+
+    def catch_up(self, stop: threading.Event | None = None) -> None:
+        """Hash what is here behind the hashed beginning; returns early when ``stop`` is set."""
+        with self._lock:
+            if self._hashing:
+                return
+            self._hashing = True
+        self._hash_on(None, 0, stop)
+
+    def save(self) -> None:
+        """Write the state down, for a process that comes after this one was killed.
+
+        A small file is not worth one: it comes again.
+
+        Raises:
+            ResourceError: the disk is full.
+        """
+        with self._lock:
+            if self._unsaved and self._fd >= 0 and self.entry.size > SAVE_EVERY:
+                self._unsaved = 0
+                self._save()
+
+    def sync(self) -> None:
+        """Have all that is here on the disk, and write that down."""
+        with self._lock:
+            if not self._unsynced or self._fd < 0:
+                return
+            self._unsynced = 0
+            now = Written(ranges=self._filled.copy(), state=self._saved_hash)
+            fd = os.dup(self._fd)
+        try:
+            os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+        except OSError as error:
+            # The kernel says it once; the sync before the file gets its name would find nothing.
+            self._lost = error
+            raise
+        finally:
+            os.close(fd)
+        with self._lock:
+            self._synced = now
+            if self._fd >= 0:
+                self._save(durable=True)
+
+    def drop(self, source: str) -> None:
+        """Forget what ``source`` brought, and hash anew: it is to come from somebody else."""
+        with self._lock:
+            self._filled.remove_label(source)
+            self._synced = Written()
+            self._start_hash(Written(ranges=self._filled))
+            self._save()
+
+    def check(self) -> None:
+        """Compare the digest of the whole file with the manifest's.
+
+        Raises:
+            DigestMismatchError: the bytes are not the ones that the manifest names.
+        """
+        got = self._hasher.digest()
+        if not self.whole or got != self.expected:
+            raise DigestMismatchError(
+                f"{self.entry.path} is not what its manifest names;"
+                f" expected {self.expected}, got {got}",
+                path=self.entry.path,
+                expected=str(self.expected),
+                got=str(got),
+            )
+
+    def fileno(self) -> int:
+        """The open file."""
+        return self._fd
+
+    def rename(self) -> None:
+        """Give the file, checked and synced by the caller, its final name.
+
+        The folders it leaves and enters are the caller's to sync.
+
+        Raises:
+            UnsafePathError: something stands in its place that is not a file.
+        """
+        with self._lock:
+            if self._lost is not None:
+                raise self._lost
+            os.ftruncate(self._fd, self.entry.size)
+            self._tree.rename(part_name(self.entry.path), self.entry.path)
+            self._state.remove()
+            os.close(self._fd)
+            self._fd = -1
 
     def discard(self) -> None:
         """Throw the bytes away and close."""
         self.close()
-        for name in (part_name, swarm_name, _upto_name, _from_name):
-            self._tree.remove(name(self.entry.path))
+        self._tree.remove(part_name(self.entry.path))
+        self._state.remove()
 
-    def close(self) -> None:
-        """Let go of the file; the bytes stay for the next process or source."""
-        if self._fd >= 0:
+    def share(self, other: Path) -> bool:
+        """Gather the bytes in the file ``other`` from now on; see ``Segment.share``."""
+        with self._at_rest:
+            if self._filled.size or len(self._claims) > 1:
+                return False
+            link = self.path.with_name(f"{self.path.name}-link")
+            try:
+                link.unlink(missing_ok=True)
+                other.touch()
+                os.link(other, link)
+                link.replace(self.path)
+                self._replace_file()
+            except OSError:
+                return False
+            return True
+
+    def part_ways(self) -> None:
+        """Copy what is here into a file of its own; see ``Segment.part_ways``.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        name = f"{part_name(self.entry.path)}-copy"
+        with self._at_rest:
+            self._moving = True
+            self._at_rest.wait_for(lambda: not self._users)
+            try:
+                self._tree.remove(name)
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+                own = self._tree.open(name, flags)
+                try:
+                    for start, end, _ in self._filled:
+                        _copy(self._fd, own, start, end)
+                finally:
+                    os.close(own)
+                self._tree.rename(name, part_name(self.entry.path))
+                self._replace_file()
+                self._synced = Written()
+            finally:
+                self._moving = False
+                self._at_rest.notify_all()
+
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of the file.
+
+        Args:
+            keep: write the state down first, for another process to go on.
+        """
+        with self._at_rest:
+            # A number that is closed may be another file's at once.
+            self._at_rest.wait_for(lambda: not self._users)
+            if self._fd < 0:
+                return
+            if keep and self._filled.size:
+                with contextlib.suppress(OSError, StoreError):
+                    self._save()
             os.close(self._fd)
             self._fd = -1
+            self._state.close()
 
-    def _open(self) -> int:
-        """Open what is here: a stream part first, else a swarm file, else a new stream part."""
-        path = self.entry.path
-        name = part_name(path)
-        status = self._tree.stat(name)
-        if status is None and self._tree.stat(swarm_name(path)) is not None:
-            self._swarm = True
-            return self._tree.open(swarm_name(path), os.O_RDWR)
-        if status is not None and status.st_nlink > 1:
-            # Another name for the same file may lie outside the directory.
-            self._tree.remove(name)
-        return self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[int]:
+        """The open file, which is not replaced by another inside the ``with``."""
+        with self._at_rest:
+            self._at_rest.wait_for(lambda: not self._moving)
+            self._users += 1
+        try:
+            yield self._fd
+        finally:
+            with self._at_rest:
+                self._users -= 1
+                self._at_rest.notify_all()
 
-    def _reopen_swarm(self) -> None:
-        """Open the swarm file by name again: libtorrent may have made it anew."""
-        fd = self._tree.open(swarm_name(self.entry.path), os.O_RDWR | os.O_CREAT)
+    def _replace_file(self) -> None:
+        """Open the part by its name again: another file stands there now."""
+        fd = self._tree.open(part_name(self.entry.path), os.O_RDWR)
         os.close(self._fd)
         self._fd = fd
 
-    def _rehash(self, stop: threading.Event) -> None:
-        if self._swarm:
-            prefix = swarm_prefix(self._tree, self.entry.path)
-            self._hash_to(min(prefix, self.entry.size), stop)
-            return
+    def _open(self) -> int:
+        name = part_name(self.entry.path)
+        status = self._tree.stat(name)
+        if (
+            status is not None
+            and stat.S_ISREG(status.st_mode)
+            and status.st_nlink > 1
+            and not _of_swarm(self._tree, status)
+        ):
+            # Another name for the same file may lie outside the directory.
+            self._tree.remove(name)
+        fd = self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
+        preallocate(fd, self.entry.size)
+        return fd
+
+    def _load(self) -> Written:
+        """What an earlier process left that is of use."""
+        state = self._state.load()
         size = os.fstat(self._fd).st_size
-        if size > self.entry.size:
-            # Left by something else: no prefix of it can be told from the rest.
-            os.ftruncate(self._fd, 0)
-            size = 0
-        self._hash_to(size, stop)
-        os.ftruncate(self._fd, self.offset)
+        if state is None or state.digest != str(self.expected) or state.size != self.entry.size:
+            return Written()
+        usable = state.usable
+        kept = _within(usable.ranges, size)
+        hash_state = usable.state
+        if hash_state is not None and hash_state.offset > kept.contiguous(0):
+            hash_state = None
+        return Written(ranges=kept, state=hash_state)
 
-    def _hash_to(self, upto: int, stop: threading.Event) -> None:
-        if self._swarm and upto > self.offset:
-            self._reopen_swarm()
-        buffer = memoryview(bytearray(min(_BLOCK, max(upto - self.offset, 1))))
-        while self.offset < upto and not stop.is_set():
-            block = buffer[: min(len(buffer), upto - self.offset)]
-            count = os.preadv(self._fd, [block], self.offset)
-            if count == 0:
-                raise StoreError(
-                    f"{self.entry.path} ends early on disk;"
-                    f" expected {upto} bytes, got {self.offset}"
-                )
-            self._hasher.update(block[:count])
-            self.offset += count
-        if self.offset < upto:
-            raise RehashStoppedError(f"{self.entry.path} was not hashed to its end")
+    def _start_hash(self, written: Written) -> None:
+        """Begin the hash where a state of it was kept, or at the first byte."""
+        state = written.state
+        if state is None or not StreamHasher.goes_on_from(self.expected.algorithm):
+            state = None
+        self._hasher = StreamHasher(self.expected.algorithm, self.entry.size, state)
+        self._hashed = 0 if state is None else state.offset
+        self._saved_hash = state
 
-    def _record_prefix(self) -> None:
-        """Note how far the swarm file is finished, for a process that comes after a crash.
+    def _hash_on(
+        self, data: memoryview | None, at: int, stop: threading.Event | None = None
+    ) -> None:
+        """Hash the front, from memory where it is ``data``; for the one that took the turn."""
+        turn = True
+        try:
+            buffer: memoryview | None = None
+            while stop is None or not stop.is_set():
+                with self._lock:
+                    self._saved_hash = self._hasher.state()
+                    upto = self._filled.contiguous(self._hashed)
+                    if upto == self._hashed:
+                        # Given up in the same breath as nothing was found: what comes now is
+                        # seen by whoever brings it, and the turn may be another's at once.
+                        self._hashing = turn = False
+                        return
+                if data is not None and self._hashed == at:
+                    self._hasher.update(data)
+                    self._hashed += len(data)
+                    data = None
+                    continue
+                if data is not None and self._hashed < at:
+                    upto = min(upto, at)
+                buffer = buffer or memoryview(bytearray(_BLOCK))
+                self._hash_from_disk(buffer[: upto - self._hashed])
+        finally:
+            if turn:
+                with self._lock:
+                    self._hashing = False
 
-        Only a hint where to go on: the next process hashes these bytes itself.
-        """
-        self._tree.write_small(
-            _upto_name(self.entry.path), str(self.offset).encode(), durable=False
+    def _hash_from_disk(self, buffer: memoryview) -> None:
+        try:
+            with self._in_use() as fd:
+                count = os.preadv(fd, [buffer], self._hashed)
+        except OSError as error:
+            raise refusal(self.entry.path, error) from error
+        if count == 0:
+            raise StoreError(f"{self.entry.path} ends early on disk at byte {self._hashed}")
+        self._hasher.update(buffer[:count])
+        self._hashed += count
+
+    def _save(self, *, durable: bool = False) -> None:
+        if not self._hashing:
+            self._saved_hash = self._hasher.state()
+        state = PartState(
+            digest=str(self.expected),
+            size=self.entry.size,
+            written=Written(ranges=self._filled, state=self._saved_hash),
+            synced=self._synced,
+            boot=boot_id(),
         )
+        try:
+            self._state.save(state, durable=durable)
+        except OSError as error:
+            raise refusal(self.entry.path, error) from error
 
 
-def _hint(tree: ModelTree, name: str, limit: int) -> bytes:
-    """A small file that only helps: one that is not there, or not sane, is as good as empty."""
+def write_part(tree: ModelTree, entry: FileEntry, good: RangeMap) -> None:
+    """Make a part of the file ``entry`` that stands in its place, of which only ``good`` is right.
+
+    The file keeps its bytes; the ranges that are not ``good`` are then fetched anew.
+    """
+    state = StateFile(tree, state_name(entry.path))
+    with contextlib.closing(state):
+        # The state first: without the part it says nothing, and with it nothing may be missing.
+        state.save(
+            PartState(
+                digest=str(expected_digest(entry)),
+                size=entry.size,
+                written=Written(ranges=good),
+                synced=Written(ranges=good),
+                boot=boot_id(),
+            ),
+            durable=True,
+        )
+    tree.rename(entry.path, part_name(entry.path), durable=True)
+
+
+def _of_swarm(tree: ModelTree, status: os.stat_result) -> bool:
+    """True where the second name of a file is the one that libtorrent wrote to it by."""
+    if status.st_nlink != 2:
+        return False
     try:
-        return tree.read_small(name, limit) or b""
-    except (StoreError, UnsafePathError):
-        return b""
+        with tree.folder((STATE, "swarm")) as handle, os.scandir(handle) as entries:
+            return any(each.inode() == status.st_ino for each in entries)
+    except (FileNotFoundError, UnsafePathError):
+        return False
+
+
+def _copy(source: int, target: int, start: int, end: int) -> None:
+    """Copy a byte range between two open files, in the kernel where it can."""
+    while start < end:
+        try:
+            count = os.copy_file_range(source, target, end - start, start, start)
+        except (AttributeError, OSError):
+            count = os.pwrite(target, os.pread(source, min(_BLOCK, end - start), start), start)
+        if not count:
+            raise OSError(errno.EIO, "the part ends early")
+        start += count
+
+
+def _within(ranges: RangeMap, size: int) -> RangeMap:
+    """The ranges that a file of ``size`` bytes can hold."""
+    kept = ranges.copy()
+    kept.cut(size)
+    return kept
 
 
 def _ignore(_: int) -> None:

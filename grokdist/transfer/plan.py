@@ -19,7 +19,7 @@ from grokdist.catalog.manifest import FileEntry, SourceKind, TrustedManifest
 from grokdist.catalog.manifest import Source as ManifestSource
 from grokdist.errors import ResourceError, StoreError, UnsafePathError, UsageError
 from grokdist.transfer.index import Index
-from grokdist.transfer.part import part_bytes, swarm_name
+from grokdist.transfer.part import part_bytes, part_name
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
 from grokdist.trust.digest import ContentDigest
@@ -59,6 +59,10 @@ class FetchRequest:
         max_rate: bytes a second over all sources; None for no limit.
         repair: hash what is here again, also what an earlier run found right.
         offline: use local sources only.
+        link: give whole files of local sources a second name rather than copy them.
+        wait: wait for another process that uses the directory rather than fail.
+        connections: most connections to one HTTP source; None for the default.
+        trees: build hash trees behind the fetch, by which damage is found later.
         swarm: how to take part in a swarm; None for the defaults with ``max_rate``.
         accepted_by: how the licence was accepted, for the receipt; None where it needs none.
         openness: one line on how open the model is, for the receipt.
@@ -75,6 +79,10 @@ class FetchRequest:
     max_rate: int | None = None
     repair: bool = False
     offline: bool = False
+    link: bool = False
+    wait: bool = False
+    connections: int | None = None
+    trees: bool = True
     swarm: SwarmSettings | None = None
     accepted_by: str | None = None
     openness: str | None = None
@@ -210,7 +218,7 @@ def make_plan(request: FetchRequest, sources: Sequence[Source]) -> Plan:
     if request.directory.exists():
         with ModelTree(request.directory) as tree:
             files = _look(request, entries, sources, tree)
-            spare = sum(_swarm_blocks(tree, file) for file in files)
+            spare = sum(_spare_blocks(tree, file) for file in files)
     else:
         files = tuple(
             PlannedFile(
@@ -302,9 +310,11 @@ def _regular(status: os.stat_result) -> bool:
     return (status.st_mode & 0o170000) == 0o100000
 
 
-def _swarm_blocks(tree: ModelTree, file: PlannedFile) -> int:
-    """Bytes that a swarm file already takes beyond the prefix that ``have`` counts."""
-    status = tree.stat(swarm_name(file.entry.path)) if file.state is FileState.PARTIAL else None
+def _spare_blocks(tree: ModelTree, file: PlannedFile) -> int:
+    """Bytes that a part already takes on the disk beyond those that ``have`` counts."""
+    if file.state not in (FileState.PARTIAL, FileState.MISSING):
+        return 0
+    status = tree.stat(part_name(file.entry.path))
     return 0 if status is None else max(0, min(status.st_blocks * 512, file.entry.size) - file.have)
 
 

@@ -21,6 +21,7 @@ from grokdist.errors import ResourceError, StoreError, UnsafePathError
 STATE = ".grokdist"
 """Folder inside a model directory that holds the lock, parts, receipt, manifest and index."""
 
+_FOLDERS_KEPT = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
@@ -79,6 +80,7 @@ class ModelTree:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._folders: dict[tuple[str, ...], int] = {}
         try:
             self._root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         except NotADirectoryError:
@@ -113,6 +115,9 @@ class ModelTree:
 
     def close(self) -> None:
         """Let go of the directory."""
+        folders, self._folders = self._folders, {}
+        for handle in folders.values():
+            os.close(handle)
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -129,6 +134,24 @@ class ModelTree:
             FileNotFoundError: it is not there (and ``create`` is False).
             UnsafePathError: one of the names is a link or no folder.
         """
+        kept = self._folders.get(names)
+        # One that was removed meanwhile has no name any more, and can hold none.
+        if kept is not None and os.fstat(kept).st_nlink:
+            yield kept
+            return
+        handle = self._walk_to(names, create=create)
+        # Many small files of one folder would be walked to a dozen times each.
+        if kept is None and len(self._folders) < _FOLDERS_KEPT and self._root >= 0:
+            kept = self._folders.setdefault(names, handle)
+            if kept == handle:
+                yield handle
+                return
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _walk_to(self, names: tuple[str, ...], *, create: bool) -> int:
         handle = os.dup(self._root)
         try:
             for depth, name in enumerate(names):
@@ -143,9 +166,10 @@ class ModelTree:
                     raise
                 os.close(handle)
                 handle = below
-            yield handle
-        finally:
+        except BaseException:
             os.close(handle)
+            raise
+        return handle
 
     def open(self, relative: str, flags: int, *, create_folders: bool = False) -> int:
         """Open a regular file; returns a file descriptor.
@@ -248,7 +272,7 @@ class ModelTree:
         pending = [top]
         while pending:
             names = pending.pop()
-            with self.folder(names) as handle, os.scandir(handle) as entries:
+            with self._listing(names) as entries:
                 found = sorted(
                     ((entry.name, entry.stat(follow_symlinks=False)) for entry in entries),
                     key=lambda item: item[0],
@@ -262,6 +286,17 @@ class ModelTree:
                 else:
                     yield "/".join((*names, name)), status
             pending.extend(reversed(below))
+
+    @contextlib.contextmanager
+    def _listing(self, names: tuple[str, ...]) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """The entries of a folder, by a handle of its own: a position is not shared."""
+        with self.folder(names) as handle:
+            own = os.open(".", _FOLDER, dir_fd=handle)
+        try:
+            with os.scandir(own) as entries:
+                yield entries
+        finally:
+            os.close(own)
 
     def _unsafe(self, relative: str, expected: str) -> UnsafePathError:
         return UnsafePathError(

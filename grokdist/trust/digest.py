@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from grokdist.errors import ManifestError
+from grokdist.trust.resumable_sha256 import ResumableSha256, Sha256State, resumable
 
 
 class Algorithm(StrEnum):
@@ -59,17 +60,31 @@ class StreamHasher:
     Args:
         algorithm: the digest that ``digest()`` returns.
         size: the content's length, which git's object header names in advance.
+        state: where an earlier process stopped; see ``goes_on_from``.
     """
 
-    def __init__(self, algorithm: Algorithm, size: int) -> None:
+    def __init__(self, algorithm: Algorithm, size: int, state: Sha256State | None = None) -> None:
         self.algorithm = algorithm
-        self._sha256 = hashlib.sha256()
+        self._sha256: ResumableSha256 | hashlib._Hash = (
+            ResumableSha256(state) if resumable() else hashlib.sha256()
+        )
         self._blob = None
         if algorithm is Algorithm.GIT_BLOB:
             self._blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
+    @staticmethod
+    def goes_on_from(algorithm: Algorithm) -> bool:
+        """True where a saved state can be used; otherwise hashing starts at the first byte."""
+        return algorithm is Algorithm.SHA256 and resumable()
+
+    def state(self) -> Sha256State | None:
+        """The state at the last whole block of 64 bytes; None where it cannot be saved."""
+        if self._blob is None and isinstance(self._sha256, ResumableSha256):
+            return self._sha256.state()
+        return None
+
     def update(self, data: bytes | bytearray | memoryview) -> None:
-        """Add the next bytes; hashlib lets go of the interpreter lock for large ones."""
+        """Add the next bytes; the interpreter lock is let go for large ones."""
         self._sha256.update(data)
         if self._blob is not None:
             self._blob.update(data)

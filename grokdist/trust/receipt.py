@@ -138,7 +138,7 @@ class Receipt:
         return replace(self, files=files)
 
     def to_json(self) -> bytes:
-        """The receipt as a readable JSON document."""
+        """The receipt as a readable JSON document, a line a file."""
         document = {
             "schema": SCHEMA,
             "model": self.model,
@@ -165,18 +165,20 @@ class Receipt:
             "openness": self.openness,
             "include": list(self.include),
             "source_bytes": dict(self.source_bytes),
-            "files": [
-                {
-                    "path": file.path,
-                    "size": file.size,
-                    "sha256": file.sha256,
-                    "sources": list(file.sources),
-                    "pieces_root": file.pieces_root,
-                }
-                for file in self.files
-            ],
         }
-        return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+        rows = (
+            {
+                "path": file.path,
+                "size": file.size,
+                "sha256": file.sha256,
+                "sources": list(file.sources),
+                "pieces_root": file.pieces_root,
+            }
+            for file in self.files
+        )
+        head = json.dumps(document, indent=1, ensure_ascii=False).removesuffix("\n}")
+        files = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        return f'{head},\n "files": [\n  {files}\n ]\n}}\n'.encode()
 
 
 def parse_receipt(data: bytes) -> Receipt:

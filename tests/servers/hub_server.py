@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
@@ -84,12 +84,13 @@ class Faults:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request as the server saw it."""
+    """One request as the server saw it: which bytes, and how many were sent of them."""
 
     method: str
     path: str
     file: str | None
     offset: int
+    end: int
     status: int
     sent: int
     authorization: str | None
@@ -267,14 +268,16 @@ class _Handler(BaseHTTPRequestHandler):
         self, path: str, file: ServedFile, headers: dict[str, str], *, dropping: bool
     ) -> None:
         faults = self.state.faults
-        start, status = 0, 200
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+        start, end, status = 0, file.size, 200
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if wanted is not None and not faults.no_range:
             start, status = int(wanted[1]), 206
-            if start >= file.size:
+            if wanted[2]:
+                end = min(int(wanted[2]) + 1, file.size)
+            if start >= end:
                 self._reply(416, {"Content-Range": f"bytes */{file.size}"}, b"", path)
                 return
-            whole = f"bytes {start}-{file.size - 1}/{file.size}"
+            whole = f"bytes {start}-{end - 1}/{file.size}"
             headers["Content-Range"] = faults.content_range or whole
         if faults.encoding is not None:
             headers["Content-Encoding"] = faults.encoding
@@ -282,22 +285,25 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             headers["Connection"] = "close"
         else:
-            headers["Content-Length"] = faults.content_length or str(file.size - start)
+            headers["Content-Length"] = faults.content_length or str(end - start)
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)
-        place = self._log(path, start, status)
+        place = self._log(path, start, status, end=end)
         self.end_headers()
         sent = 0
         if self.command == "GET":
             with contextlib.suppress(OSError):
-                sent = self._send(path, file, start, dropping=dropping, place=place)
-        if sent < file.size - start:
+                sent = self._send(path, file, (start, end), dropping=dropping, place=place)
+        if sent < end - start:
             self.close_connection = True
 
-    def _send(self, path: str, file: ServedFile, start: int, *, dropping: bool, place: int) -> int:
+    def _send(
+        self, path: str, file: ServedFile, span: tuple[int, int], *, dropping: bool, place: int
+    ) -> int:
         faults = self.state.faults
-        sent, left = 0, file.size - start
+        start, end = span
+        sent, left = 0, end - start
         while left > 0 or faults.endless:
             data = file.read(start + sent, min(_BLOCK, left)) if left > 0 else _ZEROS
             middle = file.size // 2 - start - sent
@@ -309,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
             sent, left = sent + len(data), left - len(data)
             with self.state.lock:
-                self.state.log[place] = self._request(path, start, self._status, sent)
+                self.state.log[place] = replace(self.state.log[place], sent=sent)
             if dropping and faults.drop_after is not None and sent >= faults.drop_after:
                 self.connection.shutdown(socket.SHUT_RDWR)
                 break
@@ -346,22 +352,20 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def _log(self, file: str | None, offset: int, status: int) -> int:
-        self._status = status
-        with self.state.lock:
-            self.state.log.append(self._request(file, offset, status, 0))
-            return len(self.state.log) - 1
-
-    def _request(self, file: str | None, offset: int, status: int, sent: int) -> Request:
-        return Request(
+    def _log(self, file: str | None, offset: int, status: int, *, end: int = 0) -> int:
+        request = Request(
             method=self.command,
             path=self.path,
             file=file,
             offset=offset,
+            end=end,
             status=status,
-            sent=sent,
+            sent=0,
             authorization=self.headers.get("Authorization"),
         )
+        with self.state.lock:
+            self.state.log.append(request)
+            return len(self.state.log) - 1
 
 
 def wait_until(true: Any, seconds: float = 60.0) -> None:

@@ -18,10 +18,12 @@ from grokdist.catalog.manifest import (
     TrustedManifest,
 )
 from grokdist.transfer.board import Patience
+from grokdist.transfer.part import Part, part_bytes
 from grokdist.transfer.plan import FetchRequest, Plan, make_plan
 from grokdist.transfer.sources.base import Source as LiveSource
 from grokdist.transfer.sources.http_transport import HttpSettings
 from grokdist.transfer.sources.hub import HubSource
+from grokdist.transfer.tree import ModelTree
 
 HASTY = Patience(
     tries=4, tries_unproven=3, rest=0.02, longest_rest=0.05, stall=1.0, idle=0.3, slowest=64
@@ -100,6 +102,25 @@ def plan_for(
 
 def hub(endpoint: str, **changes: Any) -> HubSource:
     return HubSource("xai-org/grok-1", endpoint=endpoint, settings=QUICK_HTTP, **changes)
+
+
+def leave_part(
+    directory: Path, path: str, data: bytes, *ranges: tuple[int, int], source: str = "earlier"
+) -> None:
+    """What a process leaves that brought these ranges of a file and was ended."""
+    with ModelTree.create(directory) as tree:
+        part = Part(tree, entry_of(path, data))
+        for start, end in ranges:
+            segment = part.claim(start, end, source)
+            segment.append(data[start:end])
+            part.release(segment)
+        part.close(keep=True)
+
+
+def noted(directory: Path, path: str, data: bytes) -> int:
+    """Bytes of a part that another process could go on from."""
+    with ModelTree(directory) as tree:
+        return part_bytes(tree, entry_of(path, data))
 
 
 def assert_complete(directory: Path, files: Mapping[str, bytes]) -> None:

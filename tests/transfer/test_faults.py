@@ -15,7 +15,7 @@ import pytest
 from grokdist.errors import DigestMismatchError, GrokdistError, NoSourceError
 from grokdist.transfer.engine import FetchResult, fetch
 from grokdist.transfer.progress import NoProgress
-from grokdist.transfer.sources.base import Source
+from grokdist.transfer.sources.base import AnyRange, Source
 from grokdist.transfer.sources.https import HttpsSource
 from tests.servers.hub_server import Faults, HubServer, ServedFile
 from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, hub, plan_for
@@ -149,8 +149,17 @@ def test_a_stalled_connection_is_taken_back_and_resumed_elsewhere(tmp_path: Path
 def test_a_stall_without_another_source_is_tried_again(tmp_path: Path) -> None:
     with HubServer(FILES, faults=Faults(stall_after=150_000)) as server:
         notes = Notes()
-        _fetch(tmp_path, hub(server.endpoint), notes=notes)
+        _fetch(tmp_path, hub(server.endpoint, slots=1), notes=notes)
         assert any("nothing arrives" in each for each in notes.said)
+    assert_complete(tmp_path, FILES)
+
+
+def test_a_stalled_connection_is_raced_by_another_of_the_same_source(tmp_path: Path) -> None:
+    with HubServer(FILES, faults=Faults(stall_after=150_000)) as server:
+        plan = plan_for(FILES, tmp_path, hub(server.endpoint))
+        result = fetch(plan, patience=replace(HASTY, stall=3600.0, idle=3600.0))
+        assert [each.offset for each in server.gets("a")] == [0, 150_000]
+        assert result.fetched_bytes == SIZE
     assert_complete(tmp_path, FILES)
 
 
@@ -218,7 +227,7 @@ def test_bytes_mixed_of_a_liar_and_an_honest_source_are_sorted_out(tmp_path: Pat
     assert_complete(tmp_path, FILES)
 
 
-class Crashing:
+class Crashing(AnyRange):
     """A source with a fault of its own."""
 
     name, kind, slots = "https:crash", HttpsSource.kind, 2

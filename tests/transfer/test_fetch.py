@@ -28,6 +28,8 @@ from tests.transfer.models import (
     assert_complete,
     content,
     hub,
+    leave_part,
+    noted,
     plan_for,
     request_for,
     small_files,
@@ -139,7 +141,20 @@ def test_repair_finds_a_flipped_byte_and_fetches_that_file_alone(tmp_path: Path)
         assert {file.state for file in plan.files} == {FileState.PRESENT}
         result = fetch(plan, patience=HASTY)
         assert [each.file for each in server.log[asked:]] == [BIG]
-        assert result.fetched_bytes == len(FILES[BIG])
+        # The one block of 16 KiB that the byte lies in.
+        assert [(each.offset, each.end) for each in server.gets(BIG)[1:]] == [(0, 16384)]
+        assert result.fetched_bytes == 16384
+    assert_complete(tmp_path, FILES)
+
+
+def test_repair_without_a_tree_fetches_the_file(tmp_path: Path) -> None:
+    with HubServer(FILES) as server:
+        fetch(plan_for(FILES, tmp_path, hub(server.endpoint), trees=False), patience=HASTY)
+        damaged = bytearray(FILES[BIG])
+        damaged[1234] ^= 1
+        (tmp_path / BIG).write_bytes(damaged)
+        plan = plan_for(FILES, tmp_path, hub(server.endpoint), trees=False, repair=True)
+        assert fetch(plan, patience=HASTY).fetched_bytes == len(FILES[BIG])
     assert_complete(tmp_path, FILES)
 
 
@@ -156,8 +171,9 @@ CHILD = """
     import sys
     from pathlib import Path
     from grokdist.transfer.engine import fetch
-    from tests.transfer.models import hub, plan_for, small_files
-    fetch(plan_for(small_files(), Path(sys.argv[1]), hub(sys.argv[2], slots=1)))
+    from tests.transfer.models import content, hub, plan_for, small_files
+    files = small_files() | {"ckpt-0/tensor00002_000": content("large", 6_000_000)}
+    fetch(plan_for(files, Path(sys.argv[1]), hub(sys.argv[2], slots=1)))
 """
 
 
@@ -176,10 +192,12 @@ def test_a_fetch_ended_mid_file_goes_on_at_the_byte(
     tmp_path: Path, repository: Path, killer: signal.Signals
 ) -> None:
     part = tmp_path / ".grokdist/parts" / f"{BIG}.part"
-    with HubServer(FILES, faults=Faults(stall_after=400_000)) as server:
+    files = FILES | {BIG: content("large", 6_000_000)}
+    size = sum(map(len, files.values()))
+    with HubServer(files, faults=Faults(stall_after=5_000_001)) as server:
         child = _child(tmp_path, server.endpoint, repository)
         try:
-            wait_until(lambda: part.exists() and part.stat().st_size == 400_000)
+            wait_until(lambda: part.exists() and noted(tmp_path, BIG, files[BIG]) == 5_000_001)
             child.send_signal(killer)
             _, told = child.communicate(timeout=60)
         finally:
@@ -187,20 +205,20 @@ def test_a_fetch_ended_mid_file_goes_on_at_the_byte(
             child.wait()
         assert child.returncode == -killer
         assert ("KeyboardInterrupt" in told) == (killer is signal.SIGINT)
-        before = {path for path in FILES if (tmp_path / path).exists()}
+        before = {path for path in files if (tmp_path / path).exists()}
         assert before == {"ckpt-0/tensor00000_000", "ckpt-0/tensor00001_000", "empty"}
         server.faults.stall_after = None
         asked = len(server.log)
-        result = fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), patience=HASTY)
+        result = fetch(plan_for(files, tmp_path, hub(server.endpoint)), patience=HASTY)
         (resumed,) = [each for each in server.log[asked:] if each.file == BIG]
-        assert (resumed.offset, resumed.status) == (400_000, 206)
-        assert result.fetched_bytes == SIZE - 400_000 - 300_007 - 24_727
+        assert (resumed.offset, resumed.status) == (5_000_001, 206)
+        assert result.fetched_bytes == size - 5_000_001 - 300_007 - 24_727
         assert not before & {each.file for each in server.log[asked:]}
-    assert_complete(tmp_path, FILES)
-    files = {file.path: file.sources for file in result.receipt.files}
-    assert files[BIG] == ("hub:xai-org/grok-1",)
+    assert_complete(tmp_path, files)
+    sources = {file.path: file.sources for file in result.receipt.files}
+    assert sources[BIG] == ("hub:xai-org/grok-1",)
     # Committed by the run that was killed, before any receipt.
-    assert files["ckpt-0/tensor00000_000"] == ()
+    assert sources["ckpt-0/tensor00000_000"] == ()
 
 
 def test_an_interrupt_in_this_process_leaves_a_resumable_state(tmp_path: Path) -> None:
@@ -222,15 +240,16 @@ def test_an_interrupt_in_this_process_leaves_a_resumable_state(tmp_path: Path) -
     assert_complete(tmp_path, FILES)
 
 
-def test_a_stream_goes_on_in_what_a_killed_swarm_left(tmp_path: Path) -> None:
-    folder = tmp_path / ".grokdist/parts/ckpt-0"
-    folder.mkdir(parents=True)
-    (folder / "tensor00002_000.swarm").write_bytes(FILES[BIG][:500_000] + bytes(100_000))
-    (folder / "tensor00002_000.upto").write_bytes(b"500000")
+def test_a_stream_fills_the_gaps_that_a_killed_swarm_left(tmp_path: Path) -> None:
+    leave_part(tmp_path, BIG, FILES[BIG], (100_000, 500_000), (600_000, 650_000), source="swarm")
     with HubServer(FILES) as server:
-        fetch(plan_for(FILES, tmp_path, hub(server.endpoint)), patience=HASTY)
-        assert [each.offset for each in server.gets(BIG)] == [500_000]
+        plan = plan_for(FILES, tmp_path, hub(server.endpoint))
+        receipt = fetch(plan, patience=HASTY).receipt
+        asked = sorted((each.offset, each.end) for each in server.gets(BIG))
+        assert asked == [(0, 100_000), (500_000, 600_000), (650_000, 700_001)]
     assert_complete(tmp_path, FILES)
+    (big,) = [file for file in receipt.files if file.path == BIG]
+    assert set(big.sources) == {"hub:xai-org/grok-1", "swarm"}
 
 
 def test_one_fetch_a_directory(tmp_path: Path, repository: Path) -> None:

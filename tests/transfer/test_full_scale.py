@@ -17,13 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from grokdist.catalog.manifest import TrustedManifest
+from grokdist.catalog.manifest import FileEntry, TrustedManifest
 from grokdist.catalog.registry import Registry
 from grokdist.errors import DigestMismatchError, ResourceError
 from grokdist.transfer.engine import fetch
+from grokdist.transfer.part import write_part
 from grokdist.transfer.plan import FetchRequest, FileState, make_plan
+from grokdist.transfer.ranges import RangeMap
 from grokdist.transfer.sources.http_transport import HttpTransport
 from grokdist.transfer.sources.resolve import build_sources
+from grokdist.transfer.stop import Stop
+from grokdist.transfer.tree import ModelTree
 from grokdist.transfer.verify import verify
 from tests.servers.hub_server import HubServer, ServedFile
 from tests.transfer.models import HASTY, QUICK_HTTP, hub
@@ -131,21 +135,23 @@ def test_ranges_reach_into_the_largest_files(grok: TrustedManifest, path: str, o
         HubServer(_stand_ins(grok)) as server,
         contextlib.closing(HttpTransport("https:x", 1, QUICK_HTTP)) as transport,
     ):
-        answer = transport.get(f"{server.mirror}{path}", {"Range": f"bytes={offset}-"})
+        answer = transport.get(f"{server.mirror}{path}", {"Range": f"bytes={offset}-"}, Stop())
         assert answer.response.status == 206
         assert answer.response.headers["Content-Range"] == f"bytes {offset}-{size - 1}/{size}"
         assert len(answer.response.read(decode_content=False)) == size - offset
-        answer.response.release_conn()
+        answer.let_go()
 
 
 def test_memory_does_not_grow_with_the_bytes(tmp_path: Path, repository: Path) -> None:
     """A process of its own goes on in a sparse part and fetches three more files."""
     size = 16_000_000
     zeros = hashlib.sha256(bytes(size)).hexdigest()
-    parts = tmp_path / ".grokdist/parts"
-    parts.mkdir(parents=True)
-    (parts / "f0.part").touch()
-    os.truncate(parts / "f0.part", size - 300_000)
+    entry = FileEntry(path="f0", size=size, sha256=zeros)
+    (tmp_path / "f0").touch()
+    os.truncate(tmp_path / "f0", size)
+    with ModelTree(tmp_path) as tree:
+        # Without a hash state: all of it is read.
+        write_part(tree, entry, RangeMap([(0, size - 300_000, "earlier")]))
     code = f"""
         import resource, sys
         from pathlib import Path

@@ -1,245 +1,605 @@
-"""A part: hashed as it grows, hashed again when reopened, named only when right."""
+"""A part: filled in any order, hashed once from its front, gone on with, named only when right."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import random
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, StoreError, UnsafePathError
-from grokdist.transfer.part import PartFile, RehashStoppedError, part_bytes
+from grokdist.errors import DigestMismatchError, ResourceError, StoreError, UnsafePathError
+from grokdist.transfer import part as part_module
+from grokdist.transfer import part_state
+from grokdist.transfer.part import Part, Segment, part_bytes, part_name, state_name, write_part
+from grokdist.transfer.ranges import RangeMap
 from grokdist.transfer.tree import ModelTree
+from grokdist.trust.resumable_sha256 import resumable
 from tests.transfer.models import content, entry_of
 
 DATA = content("data", 100_000)
+SIZE = len(DATA)
 ENTRY = entry_of("folder/data", DATA)
 
+needs_state = pytest.mark.skipif(
+    not resumable(), reason="this Python's OpenSSL hides the state of SHA-256"
+)
 
-def test_bytes_get_their_name_only_when_all_are_right(tmp_path: Path) -> None:
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[ModelTree]:
     with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(DATA[:60_000])
-        assert not (tmp_path / "folder").exists()
-        part.append(DATA[60_000:])
-        mark = part.commit()
-    assert (tmp_path / "folder" / "data").read_bytes() == DATA
-    assert mark.size == len(DATA)
-    assert mark.ctime_ns == (tmp_path / "folder" / "data").stat().st_ctime_ns
+        yield tree
 
 
-def test_a_new_process_goes_on_at_the_byte(tmp_path: Path) -> None:
-    with ModelTree(tmp_path) as tree:
-        first = PartFile(tree, ENTRY)
-        first.append(DATA[:33_333])
-        first.close()
-        second = PartFile(tree, ENTRY)
-        assert (second.offset, second.began) == (33_333, 33_333)
-        assert part_bytes(tree, ENTRY) == 33_333
-        second.append(DATA[33_333:])
-        second.commit()
-    assert (tmp_path / "folder" / "data").read_bytes() == DATA
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What is read back from parts: offset and bytes of each read."""
+    reads: list[tuple[int, int]] = []
+    preadv = os.preadv
+
+    def counting(fd: int, buffers: list[memoryview], offset: int) -> int:
+        count = preadv(fd, buffers, offset)
+        reads.append((offset, count))
+        return count
+
+    monkeypatch.setattr(os, "preadv", counting)
+    return reads
 
 
-def test_a_byte_changed_on_disk_between_two_runs_is_found(tmp_path: Path) -> None:
-    with ModelTree(tmp_path) as tree:
-        first = PartFile(tree, ENTRY)
-        first.append(DATA[:50_000])
-        first.close()
-        path = tmp_path / ".grokdist/parts/folder/data.part"
-        bad = bytearray(path.read_bytes())
-        bad[7] ^= 1
-        path.write_bytes(bad)
-        second = PartFile(tree, ENTRY)
-        second.append(DATA[50_000:])
-        with pytest.raises(DigestMismatchError):
-            second.commit()
+def _bring(
+    part: Part, start: int, end: int, source: str = "hub", data: bytes = DATA, step: int = 10_000
+) -> Segment:
+    """Bring a range and release it."""
+    segment = part.claim(start, end, source)
+    while segment.remaining:
+        upto = min(segment.offset + step, segment.end)
+        segment.append(data[segment.offset : upto])
+    part.release(segment)
+    return segment
 
 
-def test_wrong_bytes_are_named_and_thrown_away(tmp_path: Path) -> None:
-    wrong = b"x" * len(DATA)
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(wrong)
-        with pytest.raises(DigestMismatchError) as caught:
-            part.commit()
-        assert caught.value.path == "folder/data"
-        assert caught.value.expected == f"sha256:{ENTRY.sha256}"
-        assert caught.value.got == f"sha256:{hashlib.sha256(wrong).hexdigest()}"
-        assert part_bytes(tree, ENTRY) == 0
+def _finish(part: Part) -> None:
+    part.catch_up()
+    part.check()
+    part.rename()
+
+
+def test_bytes_get_their_name_only_when_all_are_right(tree: ModelTree, tmp_path: Path) -> None:
+    part = Part(tree, ENTRY)
+    _bring(part, 0, 60_000)
+    with pytest.raises(DigestMismatchError):
+        part.check()
     assert not (tmp_path / "folder").exists()
+    _bring(part, 60_000, SIZE)
+    _finish(part)
+    assert (tmp_path / "folder/data").read_bytes() == DATA
+    assert not list((tmp_path / ".grokdist/parts/folder").iterdir())
+    assert part.sha256 == ENTRY.sha256
 
 
-def test_too_few_bytes_are_not_committed(tmp_path: Path) -> None:
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(DATA[:-1])
-        with pytest.raises(DigestMismatchError, match="expected 100000 bytes, got 99999 bytes"):
-            part.commit()
+def test_several_sources_fill_it_in_any_order(tree: ModelTree, tmp_path: Path) -> None:
+    part = Part(tree, ENTRY)
+    one = part.claim(0, 40_000, "one")
+    two = part.claim(70_000, SIZE, "two")
+    assert part.gaps() == [(40_000, 70_000)]
+    two.append(DATA[70_000:])
+    three = part.claim(40_000, 70_000, "three")
+    assert part.gaps() == []
+    three.append(DATA[40_000:70_000])
+    assert (part.hashed, part.whole, part.have) == (0, False, 60_000)
+    one.append(DATA[:40_000])
+    for segment in (one, two, three):
+        part.release(segment)
+    assert part.whole
+    assert part.sources == {"one": 40_000, "three": 30_000, "two": 30_000}
+    _finish(part)
+    assert (tmp_path / "folder/data").read_bytes() == DATA
 
 
-def test_more_bytes_than_the_manifest_says_are_refused(tmp_path: Path) -> None:
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        with pytest.raises(DigestMismatchError, match="longer"):
-            part.append(DATA + b"x")
-        assert part.offset == 0
+def test_the_front_is_hashed_from_memory_and_the_rest_once_from_the_cache(
+    tree: ModelTree, read: list[tuple[int, int]]
+) -> None:
+    part = Part(tree, ENTRY)
+    back = part.claim(50_000, SIZE, "back")
+    front = part.claim(0, 50_000, "front")
+    back.append(DATA[50_000:80_000])
+    front.append(DATA[:25_000])
+    assert (part.hashed, read) == (25_000, [])
+    front.append(DATA[25_000:50_000])
+    assert part.hashed == 80_000
+    back.append(DATA[80_000:])
+    assert part.whole
+    assert read == [(50_000, 30_000)]
+    part.close()
+
+
+def test_hashing_behind_is_asked_for_where_nobody_is_at_the_front(tree: ModelTree) -> None:
+    part = Part(tree, ENTRY)
+    asked: list[int] = []
+    part.on_behind = lambda: asked.append(part.have)
+    _bring(part, 0, 10_000)
+    assert asked == []
+    part.drop("hub")
+    _bring(part, 5000, 10_000)
+    assert asked == [5000]
+    assert not part.behind
+    _bring(part, 0, 2000)
+    segment = part.claim(2000, 5000, "swarm")
+    segment.adopt(5000)
+    part.catch_up()
+    assert part.hashed == 10_000
+    assert not part.behind
+    part.close()
+
+
+def test_a_segment_ends_where_another_took_over(tree: ModelTree, tmp_path: Path) -> None:
+    part = Part(tree, ENTRY)
+    segment = part.claim(0, SIZE, "one")
+    segment.append(DATA[:30_000])
+    assert segment.give_up(20_000) == 30_000
+    assert segment.remaining == 0
+    other = part.claim(30_000, SIZE, "two")
+    # What is on its way is dropped.
+    segment.append(b"x" * 10_000)
+    assert part.have == 30_000
+    other.append(DATA[30_000:])
+    assert part.sources == {"one": 30_000, "two": 70_000}
+    _finish(part)
+    assert (tmp_path / "folder/data").read_bytes() == DATA
+
+
+def test_more_bytes_than_were_claimed_are_not_written(tree: ModelTree, tmp_path: Path) -> None:
+    part = Part(tree, ENTRY)
+    segment = part.claim(0, SIZE, "one")
+    heard: list[int] = []
+    segment.on_bytes = heard.append
+    segment.append(DATA + b"x" * 5)
+    assert heard == [SIZE + 5]
+    part.release(segment)
+    segment.append(b"later")
+    assert part.path.stat().st_size == SIZE
+    _finish(part)
+    assert (tmp_path / "folder/data").read_bytes() == DATA
+
+
+def test_a_released_segment_leaves_a_gap(tree: ModelTree) -> None:
+    part = Part(tree, ENTRY)
+    segment = part.claim(10, 60, "one")
+    segment.append(DATA[10:20])
+    part.release(segment)
+    assert part.gaps() == [(0, 10), (20, SIZE)]
+    part.close()
+
+
+class TestAnotherProcess:
+    """What is left is gone on with."""
+
+    @needs_state
+    def test_it_goes_on_at_the_byte_and_reads_nothing_twice(
+        self, tree: ModelTree, tmp_path: Path, read: list[tuple[int, int]]
+    ) -> None:
+        first = Part(tree, ENTRY)
+        _bring(first, 0, 33_333)
+        first.close(keep=True)
+        assert part_bytes(tree, ENTRY) == 33_333
+        second = Part(tree, ENTRY)
+        assert (second.have, second.began, second.gaps()) == (33_333, 33_333, [(33_333, SIZE)])
+        second.catch_up()
+        # The hash goes on at its last whole block of 64 bytes.
+        assert read == [(33_280, 53)]
+        _bring(second, 33_333, SIZE, "other")
+        assert second.sources == {"hub": 33_333, "other": SIZE - 33_333}
+        _finish(second)
+        assert len(read) == 1
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_without_a_state_of_the_hash_all_is_read_once(
+        self, tree: ModelTree, read: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("grokdist.trust.digest.resumable", lambda: False)
+        first = Part(tree, ENTRY)
+        _bring(first, 0, 33_333)
+        first.close(keep=True)
+        second = Part(tree, ENTRY)
+        second.catch_up()
+        assert (second.hashed, read) == (33_333, [(0, 33_333)])
+        _bring(second, 33_333, SIZE)
+        _finish(second)
+
+    def test_a_killed_one_leaves_what_it_wrote_down(
+        self, tree: ModelTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 50_000)
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 30_000)
+        part.save()
+        _bring(part, 30_000, 45_000)
+        # Killed here: nothing is saved.
+        assert part_bytes(tree, ENTRY) == 30_000
+        again = Part(tree, ENTRY)
+        assert again.gaps() == [(30_000, SIZE)]
+        part.close()
+        _bring(again, 30_000, SIZE)
+        _finish(again)
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_much_is_written_down_without_being_asked(
+        self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 20_000)
+        part = Part(tree, ENTRY)
+        for end in range(10_000, SIZE, 10_000):
+            _bring(part, end - 10_000, end)
+            assert part_bytes(tree, ENTRY) >= end - 10_000
         part.close()
 
-
-def test_a_part_longer_than_the_file_starts_clean(tmp_path: Path) -> None:
-    path = tmp_path / ".grokdist/parts/folder/data.part"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(DATA + b"x")
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        assert part.offset == 0
-        part.close()
-
-
-def test_git_blob_is_checked_where_there_is_no_sha256(tmp_path: Path) -> None:
-    blob = "ce013625030ba8dba906f756967f9e9ca394464a"  # of "hello\n"
-    entry = FileEntry(path="hello", size=6, sha256=None, git_blob=blob)
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, entry)
-        part.append(b"hallo\n")
-        with pytest.raises(DigestMismatchError, match=f"git-blob-sha1:{blob}"):
-            part.commit()
-        part = PartFile(tree, entry)
-        part.append(b"hello\n")
-        part.commit()
-    assert (tmp_path / "hello").read_bytes() == b"hello\n"
-
-
-def test_an_interrupted_rehash_loses_nothing(tmp_path: Path) -> None:
-    stop = threading.Event()
-    stop.set()
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(DATA[:50_000])
-        part.close()
-        with pytest.raises(RehashStoppedError):
-            PartFile(tree, ENTRY, stop=stop)
+    def test_a_small_file_is_not_written_down_before_it_is_let_go(self, tree: ModelTree) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 50_000)
+        part.save()
+        assert part_bytes(tree, ENTRY) == 0
+        part.close(keep=True)
         assert part_bytes(tree, ENTRY) == 50_000
 
+    def test_ranges_of_several_sources_are_remembered(self, tree: ModelTree) -> None:
+        first = Part(tree, ENTRY)
+        _bring(first, 0, 10, "one")
+        _bring(first, 50, 80, "two")
+        first.close(keep=True)
+        second = Part(tree, ENTRY)
+        assert second.sources == {"one": 10, "two": 30}
+        assert second.gaps() == [(10, 50), (80, SIZE)]
+        second.close()
 
-def test_sources_are_remembered_over_processes_and_forgotten_with_the_bytes(
-    tmp_path: Path,
-) -> None:
-    with ModelTree(tmp_path) as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(DATA[:10])
-        part.note_source("one")
-        part.close()
-        part = PartFile(tree, ENTRY)
-        part.note_source("two")
-        part.note_source("one")
-        assert part.sources == ("one", "two")
-        part.discard()
-        part = PartFile(tree, ENTRY)
-        assert part.sources == ()
-        part.close()
-
-
-class TestSwarmMode:
-    def test_a_swarm_file_is_hashed_behind_the_swarm_and_committed(self, tmp_path: Path) -> None:
-        with ModelTree(tmp_path) as tree:
-            part = PartFile(tree, ENTRY)
-            path = part.begin_swarm()
-            with path.open("r+b") as stream:
-                stream.seek(70_000)
-                stream.write(DATA[70_000:])
-                stream.seek(0)
-                stream.write(DATA[:70_000])
-            part.hash_swarm(40_000)
-            assert part.offset == 40_000
-            part.hash_swarm(len(DATA))
-            part.adopt_swarm()
-            part.commit()
-        assert (tmp_path / "folder" / "data").read_bytes() == DATA
-        assert not list((tmp_path / ".grokdist/parts/folder").iterdir())
-
-    def test_a_stream_goes_on_where_a_swarm_gave_up(self, tmp_path: Path) -> None:
-        with ModelTree(tmp_path) as tree:
-            part = PartFile(tree, ENTRY)
-            path = part.begin_swarm()
-            path.write_bytes(DATA[:30_000] + b"\0" * 50_000)
-            part.hash_swarm(30_000)
-            with pytest.raises(StoreError):
-                part.append(b"x")
-            part.adopt_swarm()
-            assert part.offset == 30_000
-            part.close()
-            part = PartFile(tree, ENTRY)
-            assert part.offset == 30_000
-            part.append(DATA[30_000:])
-            part.commit()
-        assert (tmp_path / "folder" / "data").read_bytes() == DATA
-
-    def test_a_swarm_takes_over_what_a_stream_began(self, tmp_path: Path) -> None:
-        with ModelTree(tmp_path) as tree:
-            part = PartFile(tree, ENTRY)
-            part.append(DATA[:20_000])
-            path = part.begin_swarm()
-            assert path.read_bytes() == DATA[:20_000]
-            path.write_bytes(DATA)
-            part.hash_swarm(len(DATA))
-            part.commit()
-        assert (tmp_path / "folder" / "data").read_bytes() == DATA
-
-    def test_a_killed_swarm_leaves_its_finished_prefix(self, tmp_path: Path) -> None:
-        with ModelTree(tmp_path) as tree:
-            part = PartFile(tree, ENTRY)
-            part.begin_swarm().write_bytes(DATA[:25_000] + b"\0" * 10_000)
-            part.hash_swarm(25_000)
-            part.close()
-            assert part_bytes(tree, ENTRY) == 25_000
-            again = PartFile(tree, ENTRY)
-            assert (again.offset, again.in_swarm) == (25_000, True)
-            again.adopt_swarm()
-            again.append(DATA[25_000:])
-            again.commit()
-        assert (tmp_path / "folder" / "data").read_bytes() == DATA
-
-    @pytest.mark.parametrize("recorded", [b"999999", b"-5", b"junk", b"9" * 40])
-    def test_a_foreign_record_of_the_prefix_does_no_harm(
-        self, tmp_path: Path, recorded: bytes
+    def test_after_a_power_cut_only_what_was_synced_is_trusted(
+        self, tree: ModelTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        folder = tmp_path / ".grokdist/parts/folder"
-        folder.mkdir(parents=True)
-        (folder / "data.swarm").write_bytes(b"\0" * 10)
-        (folder / "data.upto").write_bytes(recorded)
-        with ModelTree(tmp_path) as tree:
-            part = PartFile(tree, ENTRY)
-            assert part.offset <= 10
-            part.close()
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 40_000)
+        part.sync()
+        _bring(part, 40_000, 70_000)
+        part.save()
+        part.close()
+        # The tail did not reach the disk: its blocks are zeros.
+        with part.path.open("r+b") as stream:
+            stream.seek(40_000)
+            stream.write(bytes(30_000))
+        for module in (part_module, part_state):
+            monkeypatch.setattr(module, "boot_id", lambda: "another")
+        assert part_bytes(tree, ENTRY) == 40_000
+        again = Part(tree, ENTRY)
+        assert again.gaps() == [(40_000, SIZE)]
+        _bring(again, 40_000, SIZE)
+        _finish(again)
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_a_part_that_lost_its_tail_is_gone_on_with_before_it(self, tree: ModelTree) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 50_000)
+        _bring(part, 60_000, 90_000)
+        part.close(keep=True)
+        os.truncate(part.path, 20_001)
+        assert part_bytes(tree, ENTRY) == 20_001
+        again = Part(tree, ENTRY)
+        assert again.gaps() == [(20_001, SIZE)]
+        _bring(again, 20_001, SIZE)
+        _finish(again)
+
+    @pytest.mark.parametrize("lost", ["part", "state"])
+    def test_one_without_the_other_is_nothing(
+        self, tree: ModelTree, tmp_path: Path, lost: str
+    ) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 50_000)
+        part.close(keep=True)
+        name = part_name(ENTRY.path) if lost == "part" else state_name(ENTRY.path)
+        (tmp_path / name).unlink()
+        assert part_bytes(tree, ENTRY) == 0
+        again = Part(tree, ENTRY)
+        assert again.gaps() == [(0, SIZE)]
+        again.close()
+
+    @pytest.mark.parametrize("entry", [
+        replace(ENTRY, sha256="0" * 64),
+        replace(ENTRY, size=SIZE - 1),
+        replace(ENTRY, sha256=None, git_blob="0" * 40),
+    ])  # fmt: skip
+    def test_a_part_of_another_content_is_of_no_use(
+        self, tree: ModelTree, entry: FileEntry
+    ) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 50_000)
+        part.close(keep=True)
+        assert part_bytes(tree, entry) == 0
+        again = Part(tree, entry)
+        assert again.gaps() == [(0, entry.size)]
+        again.close()
+
+    def test_a_byte_changed_on_disk_before_it_was_hashed_is_found(self, tree: ModelTree) -> None:
+        first = Part(tree, ENTRY)
+        _bring(first, 10_000, 50_000)
+        first.close(keep=True)
+        with first.path.open("r+b") as stream:
+            stream.seek(30_000)
+            stream.write(bytes([DATA[30_000] ^ 1]))
+        second = Part(tree, ENTRY)
+        _bring(second, 0, 10_000)
+        _bring(second, 50_000, SIZE)
+        with pytest.raises(DigestMismatchError):
+            _finish(second)
+        second.close()
 
 
-def test_a_link_in_the_place_of_a_part_is_refused(tmp_path: Path) -> None:
+def test_wrong_bytes_are_named_and_thrown_away(tree: ModelTree, tmp_path: Path) -> None:
+    wrong = b"x" * SIZE
+    part = Part(tree, ENTRY)
+    _bring(part, 0, SIZE, data=wrong)
+    with pytest.raises(DigestMismatchError) as caught:
+        part.check()
+    assert caught.value.path == "folder/data"
+    assert caught.value.expected == f"sha256:{ENTRY.sha256}"
+    assert caught.value.got == f"sha256:{hashlib.sha256(wrong).hexdigest()}"
+    part.discard()
+    assert part_bytes(tree, ENTRY) == 0
+    assert not list((tmp_path / ".grokdist/parts/folder").iterdir())
+
+
+def test_what_one_source_brought_is_dropped_and_the_rest_stays(
+    tree: ModelTree, tmp_path: Path
+) -> None:
+    part = Part(tree, ENTRY)
+    _bring(part, 0, 30_000, "one")
+    _bring(part, 30_000, 40_000, "liar", data=bytes(SIZE))
+    _bring(part, 40_000, SIZE, "one")
+    with pytest.raises(DigestMismatchError):
+        part.check()
+    part.drop("liar")
+    assert part.gaps() == [(30_000, 40_000)]
+    assert part_bytes(tree, ENTRY) == SIZE - 10_000
+    _bring(part, 30_000, 40_000, "two")
+    _finish(part)
+    assert part.sources == {"one": 90_000, "two": 10_000}
+    assert (tmp_path / "folder/data").read_bytes() == DATA
+
+
+def test_git_blob_is_checked_where_there_is_no_sha256(tree: ModelTree, tmp_path: Path) -> None:
+    blob = "ce013625030ba8dba906f756967f9e9ca394464a"  # of "hello\n"
+    entry = FileEntry(path="hello", size=6, sha256=None, git_blob=blob)
+    part = Part(tree, entry)
+    _bring(part, 0, 6, data=b"hallo\n")
+    with pytest.raises(DigestMismatchError, match=f"git-blob-sha1:{blob}"):
+        part.check()
+    part.discard()
+    first = Part(tree, entry)
+    _bring(first, 0, 3, data=b"hello\n")
+    first.close(keep=True)
+    part = Part(tree, entry)
+    part.catch_up()
+    _bring(part, 3, 6, data=b"hello\n")
+    _finish(part)
+    assert (tmp_path / "hello").read_bytes() == b"hello\n"
+    assert part.sha256 == hashlib.sha256(b"hello\n").hexdigest()
+
+
+def test_hashing_stops_when_told_and_goes_on_later(tree: ModelTree) -> None:
+    part = Part(tree, ENTRY)
+    stop = threading.Event()
+    stop.set()
+    segment = part.claim(0, SIZE, "swarm")
+    part.path.write_bytes(DATA)
+    held = Part.catch_up
+    part.catch_up(stop)
+    assert part.hashed == 0
+    segment.adopt(SIZE)
+    assert part.whole
+    assert held is Part.catch_up
+    part.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_threads_make_one_right_hash(tree: ModelTree, seed: int) -> None:
+    """Each byte is hashed once and in order, whoever brings it; the turn is one thread's."""
+    data = random.Random(seed).randbytes(400_000)
+    entry = entry_of("many", data)
+    part = Part(tree, entry)
+    cuts = sorted(random.Random(seed).sample(range(1, len(data)), 7))
+    segments = [
+        part.claim(start, end, f"s{start}")
+        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)
+    ]
+    hashing: list[int] = []
+    update = part._hasher.update
+
+    def alone(piece: memoryview) -> None:
+        hashing.append(1)
+        assert sum(hashing) == 1, "two threads hash at once"
+        update(piece)
+        hashing.pop()
+
+    part._hasher.update = alone  # type: ignore[method-assign, assignment]
+    failed: list[BaseException] = []
+
+    def work(segment: Segment, step: int) -> None:
+        try:
+            while segment.remaining:
+                segment.append(data[segment.offset : segment.offset + step])
+                if step % 2:
+                    part.catch_up()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [
+        threading.Thread(target=work, args=(segment, 100 + 37 * place))
+        for place, segment in enumerate(segments)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    part.catch_up()
+    part.check()
+    part.close()
+
+
+class TestSwarm:
+    """Somebody else writes to the part's file."""
+
+    def test_it_is_hashed_behind_the_swarm(self, tree: ModelTree, tmp_path: Path) -> None:
+        part = Part(tree, ENTRY)
+        segment = part.claim(0, SIZE, "swarm")
+        with segment.path.open("r+b") as stream:
+            stream.seek(70_000)
+            stream.write(DATA[70_000:])
+            stream.seek(0)
+            stream.write(DATA[:70_000])
+        segment.adopt(40_000)
+        assert (part.hashed, segment.offset) == (40_000, 40_000)
+        segment.adopt(30_000)
+        assert segment.offset == 40_000
+        segment.adopt(SIZE + 5)
+        part.release(segment)
+        _finish(part)
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_a_file_that_is_shared_becomes_the_parts_own_again(
+        self, tree: ModelTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 60_000)
+        swarm = tmp_path / ".grokdist/swarm"
+        swarm.mkdir(parents=True)
+        part = Part(tree, ENTRY)
+        segment = part.claim(0, SIZE, "swarm")
+        assert segment.share(swarm / "x")
+        (swarm / "x").write_bytes(DATA[:50_000])
+        segment.adopt(50_000)
+        assert part.path.samefile(swarm / "x")
+        assert part_bytes(tree, ENTRY) == 0
+        part.save()
+        assert part_bytes(tree, ENTRY) == 50_000
+        segment.part_ways()
+        assert not part.path.samefile(swarm / "x")
+        (swarm / "x").write_bytes(b"rubbish" * 10_000)
+        segment.append(DATA[50_000:])
+        _finish(part)
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_it_is_not_shared_once_bytes_are_here(self, tree: ModelTree, tmp_path: Path) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 0, 10)
+        segment = part.claim(10, SIZE, "swarm")
+        assert not segment.share(tmp_path / "x")
+        part.release(segment)
+        part.close()
+
+    def test_another_name_that_is_not_the_swarms_is_cut_off(
+        self, tree: ModelTree, tmp_path: Path
+    ) -> None:
+        first = Part(tree, ENTRY)
+        _bring(first, 0, 50_000)
+        first.close(keep=True)
+        os.link(first.path, tmp_path / "outside")
+        assert part_bytes(tree, ENTRY) == 0
+        part = Part(tree, ENTRY)
+        assert part.gaps() == [(0, SIZE)]
+        _bring(part, 0, SIZE)
+        _finish(part)
+        assert (tmp_path / "outside").read_bytes() == DATA[:50_000]
+
+
+def test_a_file_with_bad_ranges_becomes_a_part(tree: ModelTree, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/data").write_bytes(DATA[:40_000] + bytes(20_000) + DATA[60_000:])
+    write_part(tree, ENTRY, RangeMap([(0, 40_000, ""), (60_000, SIZE, "")]))
+    assert not (tmp_path / "folder/data").exists()
+    part = Part(tree, ENTRY)
+    assert part.gaps() == [(40_000, 60_000)]
+    _bring(part, 40_000, 60_000)
+    _finish(part)
+    assert (tmp_path / "folder/data").read_bytes() == DATA
+
+
+class TestDisk:
+    """A disk that refuses."""
+
+    def test_a_full_disk_leaves_what_was_written(
+        self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        part = Part(tree, ENTRY)
+        segment = part.claim(0, SIZE, "hub")
+        pwrite, room = os.pwrite, [30_000]
+
+        def small(fd: int, data: bytes, offset: int) -> int:
+            if len(data) > room[0]:
+                data = data[: room[0]]
+            room[0] -= len(data)
+            if not data:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return pwrite(fd, data, offset)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", small)
+            with pytest.raises(ResourceError, match="no space left"):
+                segment.append(DATA)
+        assert (segment.offset, part.hashed) == (30_000, 30_000)
+        part.close(keep=True)
+        assert part_bytes(tree, ENTRY) == 30_000
+
+    def test_a_sync_that_failed_keeps_the_file_from_its_name(
+        self, tree: ModelTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The kernel tells of lost pages once; a second sync finds nothing wrong."""
+        part = Part(tree, ENTRY)
+        _bring(part, 0, SIZE)
+
+        def broken(_: int) -> None:
+            raise OSError(errno.EIO, "Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", broken)
+            with pytest.raises(OSError, match="Input/output"):
+                part.sync()
+        part.check()
+        with pytest.raises(OSError, match="Input/output"):
+            part.rename()
+        assert not (tmp_path / "folder").exists()
+        part.close()
+
+    @pytest.mark.parametrize("what", [b"", DATA[:10]])
+    def test_bytes_that_are_gone_when_they_are_to_be_hashed(
+        self, tree: ModelTree, what: bytes
+    ) -> None:
+        part = Part(tree, ENTRY)
+        _bring(part, 20_000, 30_000)
+        segment = part.claim(0, 20_000, "swarm")
+        part.path.write_bytes(what)
+        with pytest.raises(StoreError, match="ends early on disk"):
+            segment.adopt(20_000)
+        part.close()
+
+
+@pytest.mark.parametrize("name", [part_name(ENTRY.path), state_name(ENTRY.path)])
+@pytest.mark.parametrize(
+    "put", [lambda path, out: path.symlink_to(out), lambda path, _: path.mkdir(),
+            lambda path, _: os.mkfifo(path)]
+)  # fmt: skip
+def test_what_is_no_file_in_its_place_is_refused(
+    tmp_path: Path, name: str, put: Callable[[Path, Path], None]
+) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
-    folder = tmp_path / "model/.grokdist/parts/folder"
-    folder.mkdir(parents=True)
-    (folder / "data.part").symlink_to(outside)
-    with ModelTree(tmp_path / "model") as tree, pytest.raises(UnsafePathError):
-        PartFile(tree, ENTRY)
-    assert outside.read_bytes() == b"precious"
-
-
-def test_a_second_name_of_a_foreign_file_is_not_written_to(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    outside.write_bytes(b"precious")
-    folder = tmp_path / "model/.grokdist/parts/folder"
-    folder.mkdir(parents=True)
-    os.link(outside, folder / "data.part")
-    with ModelTree(tmp_path / "model") as tree:
-        part = PartFile(tree, ENTRY)
-        part.append(DATA)
-        part.commit()
+    model = tmp_path / "model"
+    (model / name).parent.mkdir(parents=True)
+    put(model / name, outside)
+    with ModelTree(model) as tree, pytest.raises(UnsafePathError):
+        Part(tree, ENTRY)
     assert outside.read_bytes() == b"precious"
 
 
@@ -250,8 +610,8 @@ def test_a_link_in_the_place_of_the_file_is_replaced_not_followed(tmp_path: Path
     model.mkdir()
     (model / "data").symlink_to(outside)
     with ModelTree(model) as tree:
-        part = PartFile(tree, replace(ENTRY, path="data"))
-        part.append(DATA)
-        part.commit()
+        part = Part(tree, replace(ENTRY, path="data"))
+        _bring(part, 0, SIZE)
+        _finish(part)
     assert outside.read_bytes() == b"precious"
     assert (model / "data").read_bytes() == DATA

@@ -22,6 +22,7 @@ from grokdist.transfer.sources.local import LocalSource
 from tests.transfer.models import (
     HASTY,
     content,
+    leave_part,
     manifest_of,
     plan_for,
     request_for,
@@ -57,9 +58,8 @@ def test_every_state_is_told(tmp_path: Path) -> None:
     fetch(plan_for(FILES, model, LocalSource(copy), include=("LICENSE.txt",)), patience=HASTY)
     (model / "tokenizer.model").write_bytes(FILES["tokenizer.model"])
     (model / "empty").write_bytes(b"no")
-    parts = model / ".grokdist/parts/ckpt-0"
-    parts.mkdir(parents=True, exist_ok=True)
-    (parts / "tensor00001_000.part").write_bytes(FILES["ckpt-0/tensor00001_000"][:1000])
+    begun = "ckpt-0/tensor00001_000"
+    leave_part(model, begun, FILES[begun], (0, 600), (2000, 2400))
     plan = plan_for(FILES, model, NOWHERE)
     states = {file.entry.path: (file.state, file.have) for file in plan.files}
     assert states == {
@@ -71,7 +71,11 @@ def test_every_state_is_told(tmp_path: Path) -> None:
         "ckpt-0/tensor00002_000": (FileState.MISSING, 0),
         "ckpt-0/tensor00003_000": (FileState.MISSING, 0),
     }
-    assert plan.fetch_bytes == plan.disk_needed == SIZE - 1 - 2229 - 1000
+    assert plan.fetch_bytes == SIZE - 1 - 2229 - 1000
+    # The blocks of the part are there whether or not all of their bytes are of use.
+    blocks = (model / ".grokdist/parts" / f"{begun}.part").stat().st_blocks * 512
+    assert 1000 <= blocks < len(FILES[begun])
+    assert plan.disk_needed == plan.fetch_bytes - (blocks - 1000)
     assert plan.check_bytes == 2229 + 1000
     repair = plan_for(FILES, model, NOWHERE, repair=True)
     assert FileState.VERIFIED not in {file.state for file in repair.files}

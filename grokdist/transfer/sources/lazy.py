@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import SourceError
-from grokdist.transfer.part import PartFile
+from grokdist.transfer.part import Segment
+from grokdist.transfer.ranges import Range
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.stop import Stop
 
@@ -44,6 +45,7 @@ class LazySource:
         self._build = build
         self._lock = threading.Lock()
         self._source: Source | None = None
+        self._rate: int | None = None
         self._closed = False
 
     def offers(self, entry: FileEntry) -> bool:
@@ -52,9 +54,32 @@ class LazySource:
             fnmatch.fnmatchcase(entry.path, pattern) for pattern in self._files
         )
 
-    def fetch(self, entry: FileEntry, part: PartFile, stop: Stop) -> None:
-        """Make the source if need be and let it bring the file; see ``Source.fetch``."""
-        self._made().fetch(entry, part, stop)
+    @property
+    def peers(self) -> int | None:
+        """Peers connected now; see ``Source.peers``."""
+        source = self._source
+        return None if source is None else source.peers
+
+    def pick(self, entry: FileEntry, missing: Sequence[Range]) -> Range | None:
+        """What the source would bring, once it is made; before that, anything."""
+        source = self._source
+        return missing[0] if source is None else source.pick(entry, missing)
+
+    def lets_go(self, entry: FileEntry, at: int) -> int:
+        """Where the source can be cut; see ``Source.lets_go``."""
+        source = self._source
+        return at if source is None else source.lets_go(entry, at)
+
+    def hold(self, rate: int) -> None:
+        """Hold the source at a rate, now or once it is made; see ``Source.hold``."""
+        with self._lock:
+            self._rate, source = rate, self._source
+        if source is not None:
+            source.hold(rate)
+
+    def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
+        """Make the source if need be and let it bring the range; see ``Source.fetch``."""
+        self._made().fetch(entry, segment, stop)
 
     def close(self) -> None:
         """Close the source if it was made."""
@@ -77,4 +102,6 @@ class LazySource:
                     raise SourceError(
                         f"cannot be used: {error}", source=self.name, permanent=True
                     ) from error
+                if self._rate is not None:
+                    self._source.hold(self._rate)
             return self._source

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _FORMS = "hub, torrent, https, local, hub:ORG/NAME[@REVISION], https:URL or local:FOLDER"
 _KINDS = frozenset(kind.value for kind in SourceKind)
 _INFOHASH = re.compile(r"urn:bt(?:ih:|mh:1220)([0-9a-zA-Z]{32,64})")
-_HTTP_SLOTS = 4
+_HTTP_SLOTS = 8
 _SWARM_SLOTS = 8
 
 
@@ -113,9 +113,9 @@ def _build(source: ManifestSource, request: FetchRequest) -> Source:
         case SourceKind.HUB:
             return _hub(source, request)
         case SourceKind.HTTPS:
-            return _https(source)
+            return _https(source, request)
         case SourceKind.LOCAL:
-            return _local(source)
+            return _local(source, request)
         case SourceKind.TORRENT:
             return _torrent(source, request)
 
@@ -124,26 +124,35 @@ def _hub(source: ManifestSource, request: FetchRequest) -> Source:
     def build() -> Source:
         from grokdist.transfer.sources.hub import HubSource
 
-        return HubSource(source.location, revision=source.revision, slots=_HTTP_SLOTS)
+        return HubSource(source.location, revision=source.revision, slots=slots)
 
     name = f"hub:{source.location}"
+    slots = request.connections or _HTTP_SLOTS
     # Where the Hub is the only place allowed it is asked for every file: a mirror of the
     # repository may have those that the original lacks.
     files = () if request.kinds == {SourceKind.HUB} else source.files
-    return LazySource(name, SourceKind.HUB, slots=_HTTP_SLOTS, files=files, build=build)
+    return LazySource(name, SourceKind.HUB, slots=slots, files=files, build=build)
 
 
-def _https(source: ManifestSource) -> Source:
+def _https(source: ManifestSource, request: FetchRequest) -> Source:
     from grokdist.transfer.sources.https import HttpsSource
 
-    return HttpsSource(source.location, files=source.files, slots=_HTTP_SLOTS)
+    slots = request.connections or _HTTP_SLOTS
+    return HttpsSource(source.location, files=source.files, slots=slots)
 
 
-def _local(source: ManifestSource) -> Source:
+def _local(source: ManifestSource, request: FetchRequest) -> Source:
     from grokdist.transfer.sources.local import LocalSource, bundled
 
     if Path(source.location).is_absolute():
-        return LocalSource(Path(source.location), files=source.files)
+        # The folder may be a cache of the Hub, which keeps releases by these names.
+        hubs = [each for each in request.trusted.manifest.sources if each.kind is SourceKind.HUB]
+        return LocalSource(
+            Path(source.location),
+            files=source.files,
+            repositories=[each.location for each in hubs],
+            revision=request.trusted.manifest.revision,
+        )
     name = f"local:{source.location}"
     return LocalSource(bundled(source.location), name=name, files=source.files)
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import SourceError
-from grokdist.transfer.part import PartFile
+from grokdist.transfer.part import Segment
+from grokdist.transfer.sources.base import AnyRange
 from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_membership import Membership, Seat
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
@@ -28,7 +29,7 @@ _BLOCK = 1 << 20
 _POLL_S = 0.5
 
 
-class TorrentSource:
+class TorrentSource(AnyRange):
     """A swarm as a source of files. Nothing is opened before the first ``fetch``.
 
     Args:
@@ -97,8 +98,21 @@ class TorrentSource:
         mapped = self._membership.mapped
         return entry.path in (self._paths if mapped is None else mapped)
 
-    def fetch(self, entry: FileEntry, part: PartFile, stop: threading.Event) -> None:
-        """Bring ``part`` to its end from the swarm; see ``Source.fetch``.
+    @property
+    def peers(self) -> int:  # type: ignore[override]
+        """Peers connected now."""
+        return self.status.peers
+
+    def hold(self, rate: int) -> None:
+        """Take no more than ``rate`` bytes a second from all peers together."""
+        self._membership.hold(rate)
+
+    def lets_go(self, entry: FileEntry, at: int) -> int:
+        """The end of what peers were asked for already."""
+        return self._membership.asked_upto(entry, at)
+
+    def fetch(self, entry: FileEntry, segment: Segment, stop: threading.Event) -> None:
+        """Bring ``segment`` to its end from the swarm; see ``Source.fetch``.
 
         Raises:
             SourceError: no metadata, no peer, nothing arrives, or the torrent lacks the file.
@@ -107,81 +121,79 @@ class TorrentSource:
         if entry.path in self._delivered:
             # It would be the same bytes, and they were not accepted.
             raise self._error("the swarm's bytes were refused before", entry, permanent=True)
-        seat = self._membership.take(entry, part, stop)
+        seat = self._membership.take(entry, segment, stop)
         if seat is None:
             return
         storage, file = seat.storage, seat.file
         try:
-            shared = part.offset == 0 and storage.share(file.index, part)
-            if not shared:
-                part.adopt_swarm()
+            shared = segment.start == 0 and segment.share(storage.path_of(file.index))
             try:
-                self._follow(seat, part, stop, shared=shared)
+                self._follow(seat, segment, stop, shared=shared)
             finally:
                 # Closing ends libtorrent, and with it all that could write.
                 if not self._membership.closed:
                     seat.swarm.leave(file)
-                    if shared and part.remaining:
-                        storage.part_ways(file.index, part)
+                    if shared and segment.offset < entry.size:
+                        segment.part_ways()
         finally:
             self._membership.release(file)
-        if not part.remaining:
+        if segment.start == 0 and segment.offset == entry.size:
             self._delivered.add(entry.path)
             if shared:
-                part.on_commit = lambda: storage.point(file.index, entry.path)
+                segment.when_named(lambda: storage.point(file.index, entry.path))
 
     def close(self) -> None:
         """Leave the swarm, end the session and remove libtorrent's files."""
         self._membership.close()
 
-    def _follow(self, seat: Seat, part: PartFile, stop: threading.Event, *, shared: bool) -> None:
+    def _follow(self, seat: Seat, segment: Segment, stop: threading.Event, *, shared: bool) -> None:
         """Hash, or append, what is complete from the start, until all is or nothing comes."""
         swarm, file = seat.swarm, seat.file
         received = 0
         heard = hashed = time.monotonic()
-        while part.remaining and not stop.is_set():
+        while segment.remaining and not stop.is_set():
             if self._membership.closed:
-                raise self._error("it was closed", part.entry)
-            here = swarm.contiguous(file, part.offset)
+                raise self._error("it was closed", segment.entry)
+            here = swarm.contiguous(file, segment.offset)
             # Awake at half the window, so that it moves on before peers run out of it.
-            goal = here + (swarm.want(file, here) - here + 1) // 2
+            goal = min(segment.end, here + (swarm.want(file, here) - here + 1) // 2)
             seat.pump.wait_until(
-                lambda goal=goal: swarm.contiguous(file, part.offset) >= goal,  # type: ignore[misc]
+                lambda goal=goal: swarm.contiguous(file, segment.offset) >= goal,  # type: ignore[misc]
                 seconds=_POLL_S,
                 stop=stop,
             )
             swarm.raise_error()
             now = time.monotonic()
-            here = swarm.contiguous(file, part.offset)
-            come = here - part.offset
-            if here == file.size or come >= _STEP or (come and now - hashed >= _STEP_S):
+            here = min(swarm.contiguous(file, segment.offset), segment.end)
+            come = here - segment.offset
+            if here == segment.end or come >= _STEP or (come and now - hashed >= _STEP_S):
                 swarm.want(file, here)
                 swarm.flush()
-                self._take(seat, part, here, stop, shared=shared)
+                self._take(seat, segment, here, stop, shared=shared)
                 heard = hashed = time.monotonic()
             elif (count := swarm.received(file)) != received:
                 received, heard = count, now
                 # A large piece can take minutes; the engine is to know that it is on its way.
-                part.arrived(0)
+                segment.arrived(0)
             elif now - heard >= self._stall:
-                raise self._error(_why(swarm.status), part.entry)
+                raise self._error(_why(swarm.status), segment.entry)
 
     def _take(
-        self, seat: Seat, part: PartFile, upto: int, stop: threading.Event, *, shared: bool
+        self, seat: Seat, segment: Segment, upto: int, stop: threading.Event, *, shared: bool
     ) -> None:
         if shared:
-            before = part.offset
-            part.hash_swarm(upto)
-            part.arrived(part.offset - before)
+            before = segment.offset
+            segment.adopt(upto)
+            segment.arrived(segment.offset - before)
             return
         path = seat.storage.path_of(seat.file.index)
         with path.open("rb", buffering=0) as stream:
-            stream.seek(part.offset)
-            while part.offset < upto and not stop.is_set():
-                block = stream.read(min(_BLOCK, upto - part.offset))
+            stream.seek(segment.offset)
+            while segment.offset < min(upto, segment.end) and not stop.is_set():
+                block = stream.read(min(_BLOCK, upto - segment.offset))
                 if not block:
-                    raise self._error(f"{path} ends early", part.entry)
-                part.append(block)
+                    raise self._error(f"{path} ends early", segment.entry)
+                segment.append(block)
 
     def _error(self, reason: str, entry: FileEntry, *, permanent: bool = False) -> SourceError:
         return SourceError(reason, source=self.name, path=entry.path, permanent=permanent)

@@ -13,7 +13,7 @@ import libtorrent as lt
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import SourceError
-from grokdist.transfer.part import PartFile
+from grokdist.transfer.part import Segment
 from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_map import map_entries
@@ -86,6 +86,7 @@ class Membership:
         self._session: lt.session | None = None
         self._pump: AlertPump | None = None
         self._closed = threading.Event()
+        self._rate: int | None = None
 
     @property
     def closed(self) -> bool:
@@ -109,7 +110,7 @@ class Membership:
         session = self._session
         return session.listen_port() if session is not None else 0
 
-    def take(self, entry: FileEntry, part: PartFile, stop: threading.Event) -> Seat | None:
+    def take(self, entry: FileEntry, segment: Segment, stop: threading.Event) -> Seat | None:
         """Join if need be and take the entry's file; to be given back with ``release``.
 
         Returns:
@@ -131,9 +132,24 @@ class Membership:
                     return self._seat(self._joined, entry)
             finally:
                 self._lock.release()
-            part.arrived(0)
+            segment.arrived(0)
             stop.wait(_POLL_S)
         return None
+
+    def hold(self, rate: int) -> None:
+        """Take no more than ``rate`` bytes a second, also in a session that has yet to begin."""
+        self._rate = rate
+        session = self._session
+        if session is not None:
+            session.apply_settings({"download_rate_limit": rate})
+
+    def asked_upto(self, entry: FileEntry, at: int) -> int:
+        """The byte of a file from ``at`` on behind which no peer was asked for anything."""
+        joined = self._joined
+        file = joined.mapped.get(entry.path) if joined is not None else None
+        if joined is None or file is None:
+            return at
+        return max(at, joined.swarm.asked_upto(file))
 
     def release(self, file: TorrentFile) -> None:
         """Give a file back."""
@@ -193,6 +209,8 @@ class Membership:
             # A session that is still there when the interpreter goes aborts the process.
             atexit.register(self.close)
             self._session = open_session(self._settings)
+            if self._rate is not None:
+                self._session.apply_settings({"download_rate_limit": self._rate})
             self._pump = AlertPump(self._session)
         peers: list[tuple[str, int]] = []
         if self._files is None:

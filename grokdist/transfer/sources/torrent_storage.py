@@ -19,12 +19,9 @@ import stat
 from collections.abc import Collection
 from pathlib import Path
 
-from grokdist.transfer.part import PartFile
 from grokdist.transfer.tree import STATE, ModelTree
 
 STORAGE = (STATE, "swarm")
-
-_BLOCK = 1 << 20
 
 
 class SwarmStorage:
@@ -47,34 +44,6 @@ class SwarmStorage:
     def path_of(self, index: int) -> Path:
         """Libtorrent's file for the torrent's file number ``index``."""
         return self.folder / f"{index}"
-
-    def share(self, index: int, part: PartFile) -> bool:
-        """Make the part's file libtorrent's own; False where hard links are not to be had."""
-        shared = part.begin_swarm()
-        path, link = self.path_of(index), shared.with_name(f"{shared.name}-link")
-        link.unlink(missing_ok=True)
-        try:
-            path.touch()
-            os.link(path, link)
-        except OSError:
-            return False
-        link.replace(shared)
-        return True
-
-    def part_ways(self, index: int, part: PartFile) -> None:
-        """Give the part its own copy of what was hashed: libtorrent may write to the rest.
-
-        Raises:
-            OSError: the disk refused. The part must not be used any more in this run.
-        """
-        own = part.swarm_path.with_name(f"{part.swarm_path.name}-copy")
-        own.unlink(missing_ok=True)
-        left = part.offset
-        with self.path_of(index).open("rb", buffering=0) as source, own.open("xb") as target:
-            while left and (block := source.read(min(_BLOCK, left))):
-                target.write(block)
-                left -= len(block)
-        own.replace(part.swarm_path)
 
     def point(self, index: int, path: str) -> None:
         """Have libtorrent read the finished file ``path``; all its pieces are here.

@@ -151,6 +151,14 @@ class Swarm:
                 self._select({*before, *window})
         return min(file.size, window.stop * size - file.offset)
 
+    def asked_upto(self, file: TorrentFile) -> int:
+        """The byte of ``file`` at which its window ends; 0 without one."""
+        with self._selection:
+            window = self._windows.get(file.index)
+        if window is None:
+            return 0
+        return min(file.size, window.stop * self._files.piece_size - file.offset)
+
     def leave(self, file: TorrentFile) -> None:
         """Want ``file`` no longer; what is here stays, to be given to others."""
         with self._selection:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.transfer.part import PartFile
+from grokdist.errors import DigestMismatchError
+from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.seeding import Seeder
 from grokdist.transfer.sources.torrent import TorrentSource
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
@@ -95,6 +96,29 @@ def swarm_source(
     )
 
 
+def begin(tree: ModelTree, entry: FileEntry, source: str) -> tuple[Part, Segment]:
+    """Open the part of a file and let ``source`` have what is missing, which is one range."""
+    part = Part(tree, entry)
+    part.catch_up()
+    ((start, end),) = part.gaps()
+    return part, part.claim(start, end, source)
+
+
+def finish(tree: ModelTree, part: Part) -> StatMark:
+    """Check a part of which every byte came, and give it its name."""
+    part.catch_up()
+    try:
+        part.check()
+    except DigestMismatchError:
+        part.discard()
+        raise
+    part.rename()
+    part.on_named()
+    status = tree.stat(part.entry.path)
+    assert status is not None
+    return StatMark.of(status)
+
+
 def bring(
     source: TorrentSource,
     directory: Path,
@@ -104,13 +128,13 @@ def bring(
 ) -> StatMark:
     """What the engine does with one file."""
     with ModelTree.create(directory) as tree:
-        part = PartFile(tree, entry)
+        part, segment = begin(tree, entry, source.name)
         try:
-            source.fetch(entry, part, stop or threading.Event())
-            part.adopt_swarm()
-            return part.commit()
+            source.fetch(entry, segment, stop or threading.Event())
+            return finish(tree, part)
         finally:
-            part.close()
+            part.release(segment)
+            part.close(keep=True)
 
 
 def check(model: SmallModel, directory: Path, entries: Sequence[FileEntry]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from grokdist.errors import GrokdistError, SourceError, UnsafePathError, UsageError
-from grokdist.transfer.part import PartFile
 from grokdist.transfer.sources.torrent_metainfo import MAX_METADATA, read_torrent
 from grokdist.transfer.torrent_create import TorrentVersion
 from grokdist.transfer.tracker import Tracker, bencode
@@ -21,8 +20,10 @@ from grokdist.transfer.tree import ModelTree
 from tests.conftest import REPOSITORY
 from tests.transfer.torrent.swarms import (
     SmallModel,
+    begin,
     bring,
     check,
+    finish,
     make_model,
     seed,
     swarm_source,
@@ -67,24 +68,23 @@ def test_seed_that_dies_midway_and_another_that_comes(tmp_path: Path) -> None:
     with ModelTree.create(target) as tree, Tracker() as tracker:
         first = seed(model, made, max_upload=2_000_000, trackers=[tracker.url])
         source = swarm_source(made.magnet, model, target, trackers=[tracker.url], stall_s=20)
-        part = PartFile(tree, model.entries[0])
+        part, segment = begin(tree, model.entries[0], source.name)
         arrived = threading.Event()
-        part.on_bytes = lambda count: arrived.set() if count else None
+        segment.on_bytes = lambda count: arrived.set() if count else None
         thread = threading.Thread(
-            target=source.fetch, args=(part.entry, part, threading.Event()), daemon=True
+            target=source.fetch, args=(part.entry, segment, threading.Event()), daemon=True
         )
         try:
             thread.start()
             assert arrived.wait(20)
             first.close()
             del first
-            assert part.remaining
+            assert segment.remaining
             with seed(model, made, trackers=[tracker.url]):
                 # The newcomer finds us by the tracker.
                 thread.join(30)
-            assert not part.remaining
-            part.adopt_swarm()
-            part.commit()
+            assert not segment.remaining
+            finish(tree, part)
         finally:
             source.close()
     check(model, target, model.entries)
@@ -124,21 +124,26 @@ def test_liar_is_banned_and_an_honest_seed_completes(
 _CHILD = """
 import sys, threading
 from pathlib import Path
-from grokdist.transfer.part import PartFile
 from grokdist.transfer.tree import ModelTree
-from tests.transfer.torrent.swarms import make_model, swarm_source
+from tests.transfer.torrent.swarms import begin, make_model, swarm_source
 
-model = make_model(Path(sys.argv[1]), {"big.bin": 3_500_000})
+model = make_model(Path(sys.argv[1]), {"big.bin": 9_000_000})
 source = swarm_source(sys.argv[3], model, Path(sys.argv[2]), peers=[int(sys.argv[4])],
-                      max_rate=2_000_000)
-part = PartFile(ModelTree.create(Path(sys.argv[2])), model.entries[0])
-part.on_bytes = lambda count: print(count, flush=True) if count else None
-source.fetch(part.entry, part, threading.Event())
+                      max_rate=5_000_000)
+part, segment = begin(ModelTree.create(Path(sys.argv[2])), model.entries[0], source.name)
+
+def told(count):
+    if count:
+        part.save()
+        print(part.have, flush=True)
+
+segment.on_bytes = told
+source.fetch(part.entry, segment, threading.Event())
 """
 
 
 def test_goes_on_after_kill(tmp_path: Path) -> None:
-    model = make_model(tmp_path / "source", {"big.bin": 3_500_000})
+    model = make_model(tmp_path / "source", {"big.bin": 9_000_000})
     target = tmp_path / "target"
     made = model.torrent(TorrentVersion.V1)
     with seed(model, made) as seeder:
@@ -158,14 +163,13 @@ def test_goes_on_after_kill(tmp_path: Path) -> None:
         child.wait()
         source = swarm_source(made.magnet, model, target, peers=[seeder.port])
         with ModelTree.create(target) as tree:
-            part = PartFile(tree, model.entries[0])
-            assert part.offset >= arrived
+            part, segment = begin(tree, model.entries[0], source.name)
+            assert part.began >= arrived
             came: list[int] = []
-            part.on_bytes = came.append
+            segment.on_bytes = came.append
             try:
-                source.fetch(part.entry, part, threading.Event())
-                part.adopt_swarm()
-                part.commit()
+                source.fetch(part.entry, segment, threading.Event())
+                finish(tree, part)
             finally:
                 source.close()
     assert sum(came) == model.entries[0].size - part.began

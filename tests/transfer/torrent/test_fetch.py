@@ -12,7 +12,7 @@ import pytest
 
 from grokdist.errors import DigestMismatchError, SourceError, TrustError
 from grokdist.transfer.engine import fetch
-from grokdist.transfer.part import PartFile
+from grokdist.transfer.part import Part
 from grokdist.transfer.plan import FileState
 from grokdist.transfer.sources import torrent_membership
 from grokdist.transfer.torrent_create import TorrentVersion, create_torrent
@@ -22,8 +22,10 @@ from tests.servers.hub_server import COMMIT, HubServer
 from tests.transfer.models import assert_complete, plan_for
 from tests.transfer.torrent.swarms import (
     SmallModel,
+    begin,
     bring,
     check,
+    finish,
     make_model,
     seed,
     swarm_source,
@@ -90,15 +92,17 @@ def test_goes_on_where_another_source_stopped(model: SmallModel, tmp_path: Path)
     entry = model.entry(FIRST)
     made = model.torrent(TorrentVersion.V1)
     with seed(model, made) as seeder, ModelTree.create(tmp_path) as tree:
-        part = PartFile(tree, entry)
-        part.append((model.directory / FIRST).read_bytes()[:500_001])
-        arrived: list[int] = []
-        part.on_bytes = arrived.append
+        part = Part(tree, entry)
+        other = part.claim(0, 500_001, "other")
+        other.append((model.directory / FIRST).read_bytes()[:500_001])
+        part.release(other)
         source = swarm_source(made.magnet, model, tmp_path, peers=[seeder.port])
+        segment = part.claim(500_001, entry.size, source.name)
+        arrived: list[int] = []
+        segment.on_bytes = arrived.append
         try:
-            source.fetch(entry, part, threading.Event())
-            part.adopt_swarm()
-            part.commit()
+            source.fetch(entry, segment, threading.Event())
+            finish(tree, part)
             # The neighbour shares its first piece with the end of that file.
             bring(source, tmp_path, model.entries[1])
         finally:
@@ -175,16 +179,18 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
     target = tmp_path / "target"
     with seed(model, made) as seeder, ModelTree.create(target) as tree:
         source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=2_000_000)
-        part = PartFile(tree, entry)
+        part, segment = begin(tree, entry, source.name)
         stop = threading.Event()
-        part.on_bytes = lambda count: stop.set() if count else None
+        segment.on_bytes = lambda count: stop.set() if count else None
         try:
-            source.fetch(entry, part, stop)
-            assert 0 < part.offset < entry.size
-            assert part.swarm_path.stat().st_nlink == 1
-            part.adopt_swarm()
-            part.append((model.directory / "big.bin").read_bytes()[part.offset :])
-            part.commit()
+            source.fetch(entry, segment, stop)
+            assert 0 < segment.offset < entry.size
+            assert part.path.stat().st_nlink == 1
+            part.release(segment)
+            ((start, end),) = part.gaps()
+            other = part.claim(start, end, "other")
+            other.append((model.directory / "big.bin").read_bytes()[start:])
+            finish(tree, part)
         finally:
             source.close()
     check(model, target, [entry])
@@ -199,11 +205,11 @@ def test_left_overs_are_dropped_between_files(
     target = tmp_path / "target"
     with seed(model, made) as seeder, ModelTree.create(target) as tree:
         source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=4_000_000)
-        part = PartFile(tree, model.entry("a.bin"))
+        part, segment = begin(tree, model.entry("a.bin"), source.name)
         stop = threading.Event()
-        part.on_bytes = lambda count: stop.set() if count else None
+        segment.on_bytes = lambda count: stop.set() if count else None
         try:
-            source.fetch(part.entry, part, stop)
+            source.fetch(part.entry, segment, stop)
             part.discard()
             bring(source, target, model.entry("b.bin"))
             left = target / ".grokdist" / "swarm" / "0"

@@ -1,0 +1,119 @@
+"""Gives finished files their final names: synced first, many in one go where they are many.
+
+A file that was found right is handed over and its worker goes on at once; waiting for the disk is
+this thread's. What comes meanwhile is taken together next time, and a batch of many small files is
+synced by one call for their file system instead of one a file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from grokdist.transfer.part import PARTS, Part
+from grokdist.transfer.tree import ModelTree, StatMark, split
+
+_SYNC_ALL_FROM = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A part whose digest was found right.
+
+    Attributes:
+        part: the part.
+        named: called when the file has its final name, before its mark is taken.
+        done: called with what the file system then says of it.
+    """
+
+    part: Part
+    named: Callable[[], None]
+    done: Callable[[StatMark], None]
+
+
+class Committer:
+    """One thread that commits files in the order in which they are handed over.
+
+    Args:
+        tree: the model directory.
+        on_error: told of the error that ended the thread.
+    """
+
+    def __init__(self, tree: ModelTree, on_error: Callable[[BaseException], None]) -> None:
+        self._tree = tree
+        self._on_error = on_error
+        self._queue: list[Finished] = []
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="grokdist-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, finished: Finished) -> None:
+        """Commit a file soon."""
+        with self._changed:
+            self._queue.append(finished)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Commit what was handed over; returns once that is done."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while batch := self._next():
+                self._commit(batch)
+        except BaseException as error:
+            self._on_error(error)
+
+    def _next(self) -> list[Finished]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            batch, self._queue = self._queue, []
+            return batch
+
+    def _commit(self, batch: list[Finished]) -> None:
+        sync = _syncfs()
+        if sync is not None and len(batch) >= _SYNC_ALL_FROM:
+            sync(batch[0].part.fileno())
+        else:
+            for each in batch:
+                os.fsync(each.part.fileno())
+        folders = set()
+        for each in batch:
+            path = each.part.entry.path
+            each.part.rename()
+            above = split(path)[:-1]
+            folders |= {above, (*split(PARTS), *above)}
+        for folder in folders:
+            with self._tree.folder(folder) as handle:
+                os.fsync(handle)
+        for each in batch:
+            each.named()
+            status = self._tree.stat(each.part.entry.path)
+            if status is not None:
+                each.done(StatMark.of(status))
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], None] | None:
+    """``syncfs`` of Linux, which reports errors of the file system since 5.8."""
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        function = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return None
+
+    def sync(fd: int) -> None:
+        if function(ctypes.c_int(fd)) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    return sync
