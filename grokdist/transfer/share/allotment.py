@@ -68,6 +68,7 @@ class Allotment:
         self._able = False
         self._alone = False
         self._doubted: set[int] = set()
+        self._doubts = 0
         self._busy = self._moved = self._started = time.monotonic()
         payload = sum(file.size for file in content.files)
         self._race_bytes = int(_RACE * payload)
@@ -105,6 +106,8 @@ class Allotment:
     @property
     def hopeless(self) -> bool:
         """True where neither an origin nor any member will ever bring what is missing."""
+        if self._able or self._still < _HOPE_ALONE * self._settings.stuck:
+            return False
         with self._lock:
             lost = all(health is Health.LOST for health in self._origins.values())
         patience = _HOPE_IN_COMPANY if self._members.live else _HOPE_ALONE
@@ -123,6 +126,12 @@ class Allotment:
         """A file proved wrong: nobody's word is taken for it any more."""
         with self._lock:
             self._doubted.add(number)
+            self._doubts += 1
+
+    @property
+    def epoch(self) -> int:
+        """Rises with whatever changes the answer of ``may_take`` at once and for many files."""
+        return self._members.epoch + self._doubts + self._alone
 
     def doubted(self, number: int) -> bool:
         """True where a file proved wrong in this run."""

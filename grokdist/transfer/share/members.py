@@ -93,6 +93,7 @@ class Members:
         self._tell = changed
         self._lock = threading.Lock()
         self._members: dict[str, Member] = {}
+        self._known: set[int] = set()
         self._banned: set[str] = set()
         self._banned_at: set[Address] = set()
         self.epoch = 0
@@ -131,6 +132,7 @@ class Members:
             if status.whole:
                 member.files.clear()
             member.files.update(status.files)
+            self._known.update(status.files)
             if status.skips is not None and status.skips != member.skips:
                 member.skips = status.skips
                 self.epoch += 1
@@ -181,6 +183,10 @@ class Members:
         """Also those that do not answer."""
         with self._lock:
             return list(self._members.values())
+
+    def know(self, number: int) -> bool:
+        """False where no member ever had a byte of a file."""
+        return number in self._known
 
     def held(self, number: int) -> list[Range]:
         """The bytes of a file that will sooner or later be had from a member."""

@@ -99,6 +99,8 @@ class PeerSource:
         number = self._content.number(entry)
         if number is None:
             return None
+        if not self._members.know(number):
+            return missing[0] if self._allotment.hopeless else None
         chunk = self._content.chunk
         for start, end in meet(missing, self._members.offered(number, self._suspects(number))):
             # Crumbs are left until there is more, or no more to come.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
@@ -16,6 +17,7 @@ from grokdist.transfer.stop import Stop
 
 _AILING = 2
 _LOST = 8
+_PAUSE_S = 0.5
 
 
 class OwnedSource:
@@ -36,6 +38,7 @@ class OwnedSource:
         self._allotment = allotment
         self._shelf = shelf
         self._failures = 0
+        self._nothing: dict[int, tuple[int, float]] = {}
         allotment.origin(self, Health.WELL)
 
     @property
@@ -67,9 +70,15 @@ class OwnedSource:
         number = self._content.number(entry)
         if number is None:
             return self._source.pick(entry, missing)
+        now, epoch = time.monotonic(), self._allotment.epoch
+        # With 10,000 files every free connection asks for each of them again and again.
+        seen, until = self._nothing.get(number, (epoch, 0.0))
+        if seen == epoch and now < until:
+            return None
         ours = self._allotment.may_take(number, missing)
         chosen = self._source.pick(entry, ours) if ours else None
         if chosen is None:
+            self._nothing[number] = (epoch, now + _PAUSE_S)
             return None
         return chosen[0], min(chosen[1], chosen[0] + self._content.chunk)
 

@@ -90,7 +90,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
 def test_it_gives_ranges(running: Running, start: int, end: int) -> None:
     status, body = running.get(f"{BASE}/{ENTRY.sha256}", Range=f"bytes={start}-{end - 1}")
     assert (status, body) == (206, DATA[start:end])
-    assert running.server.served.bytes == end - start
+    wait_until(lambda: running.server.served.bytes == end - start)
 
 
 def test_it_gives_the_status_and_learns_who_asked(running: Running) -> None:
