@@ -73,6 +73,7 @@ class LocalSource(AnyRange):
         self.name = name or f"local:{root}"
         self.slots = slots or max(2, min(os.cpu_count() or 2, 8))
         self._files = files
+        self._shares: dict[tuple[int, int], bool] = {}
         self._folder = Folder(root, repositories=repositories, revision=revision)
 
     def offers(self, entry: FileEntry) -> bool:
@@ -87,6 +88,29 @@ class LocalSource(AnyRange):
         ):
             return None
         return self._folder.find(entry)
+
+    def takes_room(self, entry: FileEntry, directory: Path, *, link: bool) -> bool:
+        """True where the file would be copied, block by block, into ``directory``.
+
+        Args:
+            entry: the file.
+            directory: a folder that exists, on the file system of the model.
+            link: it would be given a second name, where it can.
+        """
+        place = self.place(entry)
+        if place is None or place.size != entry.size:
+            return True
+        try:
+            devices = directory.stat().st_dev, place.root.stat().st_dev
+            if devices[0] != devices[1]:
+                return True
+            if link:
+                return False
+            if devices not in self._shares:
+                self._shares[devices] = _can_share(place, directory)
+            return not self._shares[devices]
+        except (OSError, StoreError, UnsafePathError):
+            return True
 
     def fetch(self, entry: FileEntry, segment: Segment, stop: Stop) -> None:
         """Share or copy a file to its end; see ``Source.fetch``."""
@@ -155,6 +179,21 @@ def _shared(fd: int, entry: FileEntry, segment: Segment) -> bool:
         return reflink(fd, part)
     finally:
         os.close(part)
+
+
+def _can_share(place: Place, directory: Path) -> bool:
+    """Try whether a file of ``directory`` can share blocks, with one that has no name."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    source = place.open()
+    try:
+        target = os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        try:
+            return reflink(source, target)
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
 
 
 def _first_hole(fd: int, size: int) -> int:

@@ -165,3 +165,25 @@ def test_a_folder_that_is_not_there_offers_nothing(tmp_path: Path) -> None:
 def test_bundled_folders_have_plain_names(name: str) -> None:
     with pytest.raises(UsageError):
         bundled(name)
+
+
+def test_the_plan_counts_no_room_for_blocks_that_are_shared(sharing: Path) -> None:
+    files = {f"f{place}": content(f"f{place}", 1_000_000) for place in range(6)}
+    source = sharing / "copy"
+    source.mkdir()
+    for path, data in files.items():
+        (source / path).write_bytes(data)
+    plan = plan_for(files, sharing / "model", LocalSource(source, slots=2))
+    # Two files at once reserve their room before they share it.
+    assert (plan.fetch_bytes, plan.disk_needed) == (6_000_000, 2_000_000)
+    assert plan_for(files, sharing / "m", LocalSource(source), link=True).disk_needed == 0
+    assert sorted(each.name for each in sharing.iterdir()) == ["copy"]
+
+
+def test_the_plan_counts_room_for_copies(copy: Path, tmp_path: Path) -> None:
+    assert plan_for(FILES, tmp_path / "m", LocalSource(copy)).disk_needed == 3_000_001
+    linked = plan_for(FILES, tmp_path / "m", LocalSource(copy), link=True)
+    assert (linked.fetch_bytes, linked.disk_needed) == (3_000_001, 0)
+    (copy / "a").write_bytes(b"short")
+    linked = plan_for(FILES, tmp_path / "m", LocalSource(copy), link=True)
+    assert linked.disk_needed == 3_000_000
