@@ -111,9 +111,9 @@ def test_every_fault_is_found_named_and_refused(
 
 def test_repair_gets_only_what_is_bad(cli: Cli, mini: Path) -> None:
     _flip(mini / SHARD)
-    size = (mini / SHARD).stat().st_size
     document = cli("fetch", "grok-mini", "--dir", mini, "--repair", "--json").json
-    assert document["fetched_bytes"] == size
+    # The one block of 16 KiB that the byte lies in, or the file's last and shorter one.
+    assert 0 < document["fetched_bytes"] <= 16_384
     assert cli("verify", mini).code == 0
 
 
