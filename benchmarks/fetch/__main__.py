@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -166,6 +167,8 @@ def main() -> None:
     peers = install_peers(options.home.absolute(), allowed=not options.no_install)
     address = "127.0.0.1" if options.no_namespace else enter("benchmarks.fetch", sys.argv[1:])
     adopt_orphans()
+    # So that servers are ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     bench = Bench(options, peers, address)
     options.output.mkdir(parents=True, exist_ok=True)
     raw = options.output / "fetch.json"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,13 @@ def enter(module: str, arguments: Sequence[str]) -> str:
         return LOOPBACK
     os.environ[_INSIDE] = "1"
     os.execv(tool, [tool, *flags, sys.executable, "-m", module, *arguments])  # noqa: S606
+
+
+def free_port(address: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])
 
 
 class Island:

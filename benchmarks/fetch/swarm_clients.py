@@ -14,7 +14,7 @@ from typing import Self
 
 from benchmarks.fetch.contest import Contestant, own_home
 from benchmarks.fetch.http_clients import fetching
-from benchmarks.fetch.network import LOOPBACK, Island
+from benchmarks.fetch.network import LOOPBACK, Island, free_port
 from benchmarks.fetch.payload import Payload, make_torrent
 from benchmarks.fetch.tools import missing
 from grokdist.transfer.tracker import Tracker
@@ -22,8 +22,7 @@ from grokdist.transfer.tracker import Tracker
 BARE = "libtorrent alone"
 GROKDIST = "grokdist, torrent"
 
-_SEED_PORT = 18681
-_LEECH_PORT = 18691
+_ISLAND_PORT = 18681
 _DONE = "done"
 _CHECK_TIMEOUT = 120.0
 
@@ -85,7 +84,10 @@ class Swarm:
         self, payload: Payload, *, home: Path, address: str, island: Island | None = None
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self.peer = f"{island.address if island else address}:{_SEED_PORT}"
+        self.address = address
+        self.peer = (
+            f"{island.address}:{_ISLAND_PORT}" if island else f"{address}:{free_port(address)}"
+        )
         self._payload = payload
         self._home = home
         self._island = island
@@ -183,7 +185,7 @@ def _aria2(swarm: Swarm) -> Callable[[Path], Sequence[str]]:
         *("aria2c", "-q", "--no-conf", "--summary-interval=0", "--seed-time=0"),
         *("--enable-dht=false", "--enable-peer-exchange=false", "--bt-enable-lpd=false"),
         *("--file-allocation=none", "--disk-cache=64M", "--bt-max-open-files=4000"),
-        *("--bt-request-peer-speed-limit=1000M", f"--listen-port={_LEECH_PORT}"),
+        *("--bt-request-peer-speed-limit=1000M", f"--listen-port={free_port(swarm.address)}"),
         *("-d", str(out), str(swarm.torrent)),
     ]
 
@@ -197,7 +199,7 @@ def _transmission(swarm: Swarm, home: Path) -> Callable[[Path], Sequence[str]]:
         script.chmod(0o755)
         return [
             *("transmission-cli", "-g", str(home), "-w", str(out), "-f", str(script)),
-            *("-p", str(_LEECH_PORT), "-M", "-et", str(swarm.torrent)),
+            *("-p", str(free_port(swarm.address)), "-M", "-et", str(swarm.torrent)),
         ]
 
     return command
@@ -207,10 +209,11 @@ def _qbittorrent(swarm: Swarm, home: Path) -> Callable[[Path], Sequence[str]]:
     def command(out: Path) -> Sequence[str]:
         _empty(home)
         (home / "qBittorrent/config").mkdir(parents=True)
-        settings = _QBITTORRENT.format(marker=out / _DONE, port=_LEECH_PORT)
+        port = free_port(swarm.address)
+        settings = _QBITTORRENT.format(marker=out / _DONE, port=port)
         (home / "qBittorrent/config/qBittorrent.conf").write_text(settings, "utf-8")
         return [
-            *("qbittorrent-nox", f"--profile={home}", "--webui-port=18690"),
+            *("qbittorrent-nox", f"--profile={home}", f"--webui-port={free_port(LOOPBACK)}"),
             *(f"--save-path={out}", "--skip-dialog=true", str(swarm.torrent)),
         ]
 

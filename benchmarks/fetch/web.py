@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmarks.fetch.network import Island
+from benchmarks.fetch.network import Island, free_port
 from benchmarks.fetch.payload import COMMIT, Payload
 
-_PORT = 18180
+_ISLAND_PORT = 18180
 
 _MAIN = """\
 {user}worker_processes {cores};
@@ -89,7 +89,8 @@ class Web:
     def __init__(
         self, payloads: Sequence[Payload], *, home: Path, address: str, island: Island | None = None
     ) -> None:
-        self.endpoint = f"http://{address}:{_PORT}"
+        port = _ISLAND_PORT if island is not None else free_port(address)
+        self.endpoint = f"http://{address}:{port}"
         self._home = home
         self._island = island
         self._process: subprocess.Popen[bytes] | None = None
@@ -117,7 +118,7 @@ class Web:
             cores=os.cpu_count(),
             home=home,
             address=address,
-            port=_PORT,
+            port=port,
             locations=locations,
         )
         (home / "nginx.conf").write_text(text, "utf-8")
