@@ -99,14 +99,13 @@ def share_settings(
 
 
 @contextlib.contextmanager
-def sharing(
-    request: FetchRequest, settings: ShareSettings, out: Output
-) -> Iterator[ShareSession]:
+def sharing(request: FetchRequest, settings: ShareSettings, out: Output) -> Iterator[ShareSession]:
     """The machine's part in a share, inside the ``with``."""
     from grokdist.transfer.share.session import ShareSession
 
     manifest = request.trusted.manifest
     with ShareSession(manifest, request.directory, settings, note=out.note) as session:
+        out.note(f"share: this machine answers on port {session.port}")
         yield session
 
 
