@@ -132,6 +132,7 @@ class EventProgress(Tally):
 
     def end(self) -> None:
         """Say how the stage stood at its end."""
+        super().end()
         self._ended.set()
         ticker, self._ticker = self._ticker, None
         if ticker is not None:

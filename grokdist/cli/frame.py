@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 
 from grokdist.cli.format import bytes_text, count_text, eta_text, plain_text, rate_text
-from grokdist.cli.tally import TASKS, FileView, SourceView, View
+from grokdist.cli.tally import TASKS, TREES, FileView, SourceView, View
 from grokdist.transfer.progress import DISK, SourceCondition
 
 _MAX_SOURCES = 6
@@ -72,6 +72,8 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> l
 
 def whole_parts(view: View) -> list[str]:
     """The facts of the whole, the most important first."""
+    if view.task == TREES:
+        return [f"{view.files_done}/{view.files} files"]
     parts = [
         f"{bytes_text(view.done)} of {bytes_text(view.size)}",
         rate_text(view.rate),
@@ -92,7 +94,8 @@ def _whole(view: View, width: int) -> Line:
 
 
 def _whole_bar(view: View, width: int, ascii_only: bool) -> Line:
-    share = _share(view.done, view.size)
+    trees = view.task == TREES
+    share = _share(view.files_done, view.files) if trees else _share(view.done, view.size)
     percent = f"{_tenths(share):>5.1f}%"
     return (*_bar(share, width - len(percent) - 1, ascii_only), Span(text=f" {percent}"))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from grokdist.cli.format import bytes_text, eta_text, plain_text, rate_text
 from grokdist.cli.output import Output
-from grokdist.cli.tally import TASKS, Tally, View
+from grokdist.cli.tally import TASKS, TREES, Tally, View
 from grokdist.transfer.progress import DISK, NoProgress, Progress, SourceState, Together
 
 if TYPE_CHECKING:
@@ -98,6 +98,11 @@ class LineProgress(Tally):
         super().source(name, state)
         self._say()
 
+    def trees(self, done: int, files: int) -> None:
+        """Keep how far the trees are."""
+        super().trees(done, files)
+        self._say()
+
     def note(self, message: str) -> None:
         """Pass on what the engine has to say."""
         if self._notes.new(message):
@@ -114,6 +119,8 @@ class LineProgress(Tally):
 
 def line(view: View) -> str:
     """A moment of a stage in one line."""
+    if view.task == TREES:
+        return f"{TASKS[TREES]} {view.files_done}/{view.files} files"
     parts = [
         f"{TASKS.get(view.task, view.task)} {view.files_done}/{view.files} files",
         f"{bytes_text(view.done)} of {bytes_text(view.size)}",
@@ -144,22 +151,19 @@ class LiveProgress(Tally):
 
     def begin(self, task: str, *, files: int, size: int, have: int) -> None:
         """Show a new stage."""
-        from rich.console import Console
-        from rich.live import Live
-
         self.end()
         super().begin(task, files=files, size=size, have=have)
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=_FRAMES_A_SECOND,
-            transient=True,
-            # Standard output is for the result, whatever is drawn on standard error.
-            redirect_stdout=False,
-            vertical_overflow="crop",
-        )
-        self._live.start()
+        self._show()
+
+    def trees(self, done: int, files: int) -> None:
+        """Show how far the trees are, also when nothing else is going on."""
+        super().trees(done, files)
+        if self.view().task != TREES:
+            return
+        if done == files:
+            self.end()
+        elif self._live is None:
+            self._show()
 
     def note(self, message: str) -> None:
         """Print above the display."""
@@ -174,9 +178,26 @@ class LiveProgress(Tally):
 
     def end(self) -> None:
         """Take the display away."""
+        super().end()
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+
+    def _show(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._render,
+            refresh_per_second=_FRAMES_A_SECOND,
+            transient=True,
+            # Standard output is for the result, whatever is drawn on standard error.
+            redirect_stdout=False,
+            vertical_overflow="crop",
+        )
+        self._live.start()
 
     def _render(self) -> Text:
         from rich.text import Text

@@ -15,7 +15,14 @@ from dataclasses import dataclass, field
 
 from grokdist.transfer.progress import DISK, NoProgress, SourceCondition, SourceState
 
-TASKS = {"check": "checking", "fetch": "fetching", "verify": "verifying"}
+TREES = "trees"
+"""A stage in which nothing but hash trees is built, of files that are verified already."""
+TASKS = {
+    "check": "checking",
+    "fetch": "fetching",
+    "verify": "verifying",
+    TREES: "all verified; building hash trees",
+}
 """What a stage is called."""
 
 _WINDOW_S = 10.0
@@ -75,7 +82,7 @@ class View:
     """One moment of a stage.
 
     Attributes:
-        task: ``check``, ``fetch`` or ``verify``.
+        task: ``check``, ``fetch``, ``verify`` or ``trees``.
         files: files of the stage.
         files_done: those that are complete and right.
         size: bytes of the stage.
@@ -128,6 +135,7 @@ class Tally(NoProgress):
         self._lock = threading.Lock()
         self._trees: tuple[int, int] | None = None
         self._task = ""
+        self._over = False
         self._files = self._files_done = self._size = self._done = 0
         self._begun = clock()
         self._rate = MovingRate(self._begun)
@@ -197,9 +205,18 @@ class Tally(NoProgress):
             self._source(name).state = state
 
     def trees(self, done: int, files: int) -> None:
-        """Keep how far the trees are."""
+        """Keep how far the trees are; once the files are done they are a stage of their own."""
         with self._lock:
             self._trees = (done, files)
+            if self._over and done < files:
+                self._start(TREES, files=files, size=0, have=0)
+            if self._task == TREES:
+                self._files_done = done
+
+    def end(self) -> None:
+        """End the stage."""
+        with self._lock:
+            self._over = True
 
     def view(self) -> View:
         """What there is to show now."""
@@ -229,6 +246,7 @@ class Tally(NoProgress):
 
     def _start(self, task: str, *, files: int, size: int, have: int) -> None:
         now = self._clock()
+        self._over = False
         self._task, self._files, self._size, self._done = task, files, size, have
         self._files_done = 0
         self._begun = now

@@ -123,3 +123,11 @@ def test_a_hundred_percent_is_only_shown_at_the_end() -> None:
 def test_trees_that_are_still_built_are_counted() -> None:
     assert "trees 3/9" in _text(frame(_view(trees=(3, 9)), width=100, height=24)[0])
     assert "trees" not in _text(frame(_view(trees=(9, 9)), width=100, height=24)[0])
+
+
+def test_trees_that_are_all_that_is_left_have_a_bar_of_their_own() -> None:
+    view = _view(task="trees", files=8, files_done=2, size=0, done=0, sources=(), active=())
+    assert [_text(line) for line in frame(view, width=80, height=24)] == [
+        "all verified; building hash trees  2/8 files",
+        "━" * 18 + "─" * 55 + "  25.0%",
+    ]

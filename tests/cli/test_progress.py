@@ -63,6 +63,21 @@ def test_a_line_tells_files_bytes_rate_and_sources(
 
 _FOREIGN = ("NO_COLOR", "COLUMNS", "LINES")
 
+
+def test_trees_that_take_long_are_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("grokdist.cli.progress.time.monotonic", lambda: now[0])
+    with showing(Output()) as progress:
+        progress.begin("fetch", files=2, size=4, have=0)
+        progress.end()
+        progress.trees(0, 2)
+        now[0] = 11.0
+        progress.trees(1, 2)
+    assert capsys.readouterr().err == "all verified; building hash trees 1/2 files\n"
+
+
 CHILD = """
     import sys, time
     from grokdist.cli.output import Output
@@ -81,6 +96,10 @@ CHILD = """
         time.sleep(1.3)
         print("seen", flush=True)
         sys.stdin.readline()
+        progress.end()
+        progress.trees(1, 3)
+        time.sleep(0.5)
+        progress.trees(3, 3)
     print("after", file=sys.stderr)
 """
 
@@ -154,6 +173,7 @@ def test_a_terminal_shows_the_whole_the_sources_and_the_files(repository: Path) 
     assert screen.lines() == ["a note that stays above ä", "after"]
     assert screen.cursor_shown
     assert "\x1b[36m" in raw
+    assert "building hash trees  1/3 files" in raw
 
 
 def test_a_narrow_terminal_is_not_wrapped(repository: Path) -> None:

@@ -98,3 +98,17 @@ def test_a_stage_forgets_the_one_before(clock: Clock) -> None:
     tally.begin("fetch", files=3, size=30, have=0)
     view = tally.view()
     assert (view.task, view.files, view.done, view.sources, view.active) == ("fetch", 3, 0, (), ())
+
+
+def test_trees_become_a_stage_once_the_files_are_done(clock: Clock) -> None:
+    tally = Tally(clock)
+    tally.begin("fetch", files=3, size=30, have=0)
+    tally.trees(1, 3)
+    assert (tally.view().task, tally.view().trees) == ("fetch", (1, 3))
+    tally.end()
+    tally.trees(3, 3)
+    assert tally.view().task == "fetch"
+    tally.trees(2, 3)
+    assert (tally.view().task, tally.view().files_done, tally.view().files) == ("trees", 2, 3)
+    tally.trees(3, 3)
+    assert tally.view().files_done == 3
