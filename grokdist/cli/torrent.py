@@ -51,7 +51,9 @@ def create(
     name: Annotated[
         str | None, typer.Option(help="Root folder; default: the Hub's revision, or the name.")
     ] = None,
-    v1: Annotated[bool, typer.Option("--v1", help="BitTorrent v1 only (SHA-1).")] = False,
+    v1: Annotated[
+        bool, typer.Option("--v1", help="BitTorrent v1 only (SHA-1): for aria2 and old clients.")
+    ] = False,
     v2: Annotated[bool, typer.Option("--v2", help="BitTorrent v2 only (SHA-256).")] = False,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Both in one; the default.")] = False,
     comment: Annotated[str | None, typer.Option(help="A sentence for people.")] = None,

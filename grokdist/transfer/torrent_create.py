@@ -1,6 +1,7 @@
 """Make a torrent of files on disk: v1 (BEP 3), v2 (BEP 52) or both at once.
 
-Our own torrents are hybrids: any client can use them, and the v2 half holds a SHA-256 root per
+Our own torrents are hybrids: clients of either kind can use them (but for aria2 1.36 and
+Transmission 3, whose parsers stop at a v2 file tree), and the v2 half holds a SHA-256 root per
 file. Files are sorted by path, so that the same files, name and piece size give the same
 infohashes. Hashing runs on one thread at 0.45 GB/s for a hybrid.
 """

@@ -54,6 +54,7 @@ def pack(settings: SwarmSettings) -> lt.settings_pack:
         "user_agent": "grokdist",
         "peer_fingerprint": "-GD0100-",
         "listen_interfaces": listen,
+        "outgoing_interfaces": settings.interface,
         "alert_mask": int(ALERTS),
         "alert_queue_size": 20_000,
         "enable_dht": settings.dht and abroad and settings.udp,

@@ -30,6 +30,7 @@ def test_never_beyond_loopback(interface: str) -> None:
     pack = _pack(interface=interface, port=0, dht=True, lsd=True, upnp=True)
     assert not any(pack[name] for name in ABROAD)
     assert pack["webtorrent_stun_server"] == ""
+    assert pack["outgoing_interfaces"] == interface
 
 
 def test_each_switch() -> None:
