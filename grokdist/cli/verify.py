@@ -66,14 +66,10 @@ def verify(
     """Hash a model again and compare it with its signed manifest, offline."""
     from grokdist.cli.lookup import manifest_of, stored_model
     from grokdist.cli.progress import showing
-    from grokdist.transfer import spot_check
-    from grokdist.transfer.sampling import SampleSize
-    from grokdist.transfer.verify import verify as check
 
     _refuse_together(quick=quick, range=range_, sample=sample, trees=trees)
     if seed is not None and sample is None:
         raise UsageError("--seed draws a sample again; expected --sample beside it")
-    size = None if sample is None else SampleSize.parse(sample)
     out = Output(json=json, quiet=quiet, verbose=verbose)
     stored = stored_model(model)
     trusted = manifest_of(stored, manifest, out, strict_freshness=strict_freshness)
@@ -83,14 +79,19 @@ def verify(
     where = None if range_ is None else _range(range_, files, include or ())
     with showing(out) as progress:
         if where is not None:
-            report = spot_check.verify_range(
+            from grokdist.transfer.spot_check import verify_range
+
+            report = verify_range(
                 stored.directory, files, *where, receipt=receipt, progress=progress
             )
-        elif size is not None:
-            report = spot_check.verify_sample(
+        elif sample is not None:
+            from grokdist.transfer.sampling import SampleSize
+            from grokdist.transfer.spot_check import verify_sample
+
+            report = verify_sample(
                 stored.directory,
                 files,
-                size,
+                SampleSize.parse(sample),
                 seed=seed,
                 receipt=receipt,
                 include=include or (),
@@ -98,7 +99,9 @@ def verify(
                 progress=progress,
             )
         else:
-            report = check(
+            from grokdist.transfer.verify import verify as verify_all
+
+            report = verify_all(
                 stored.directory,
                 files,
                 receipt=receipt,
