@@ -258,6 +258,20 @@ class FileTree:
                 return False
         return True
 
+    def layer(self, span: int) -> bytes:
+        """The nodes that each cover ``span`` bytes: what a v2 torrent of that piece size holds.
+
+        No byte of the file is read: they are those of the file that has ``root``. A file of at
+        most ``span`` bytes has one, its root.
+
+        Args:
+            span: a power of two of at least 1 MiB.
+
+        Raises:
+            ValueError: ``span`` is not one.
+        """
+        return merkle.layer(self._nodes, span, base=SPAN)
+
     def _differing(
         self,
         fd: int,

@@ -42,20 +42,28 @@ def hash_blocks(data: bytes | bytearray | memoryview) -> bytes:
     )
 
 
-def layer(leaves: bytes, span: int) -> bytes:
+def layer(nodes: bytes, span: int, *, base: int = BLOCK) -> bytes:
     """The nodes that each cover ``span`` bytes, concatenated.
 
     The last one is padded as BEP 52 pads. A file of at most ``span`` bytes has one node, its root
     (BEP 52 gives such a file no layer), so ``root(layer(leaves, span), span)`` is always the root.
 
     Args:
-        leaves: what ``hash_blocks`` gave for the whole file, or for a range of whole spans.
-        span: a power of two, at least ``BLOCK``.
+        nodes: the leaves of the whole file, or all nodes of a lower layer.
+        span: a power of two, at least ``base``.
+        base: bytes that each of ``nodes`` covers.
 
     Raises:
-        ValueError: there are no leaves, or a length is not one.
+        ValueError: there are no nodes, or a length is not one.
     """
-    return _reduce(_checked(leaves), _height(span))
+    height, top = _height(base), _height(span)
+    if top < height:
+        raise ValueError(f"span {span} does not do; expected at least {base}")
+    nodes = _checked(nodes)
+    while height < top and len(nodes) > DIGEST:
+        nodes = _pairs(nodes, _PADDING[height])
+        height += 1
+    return nodes
 
 
 def root(nodes: bytes, span: int = BLOCK) -> bytes:
@@ -87,15 +95,6 @@ def node(leaves: bytes, span: int) -> bytes:
     if len(nodes) > DIGEST << height:
         raise ValueError(f"{len(nodes) // DIGEST} leaves; expected at most {1 << height}")
     for level in range(height):
-        nodes = _pairs(nodes, _PADDING[level])
-    return nodes
-
-
-def _reduce(nodes: bytes, height: int) -> bytes:
-    """Go up ``height`` layers, or to the root."""
-    for level in range(height):
-        if len(nodes) == DIGEST:
-            break
         nodes = _pairs(nodes, _PADDING[level])
     return nodes
 

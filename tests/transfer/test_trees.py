@@ -303,6 +303,15 @@ def test_data_at_no_boundary_cannot_be_checked(model: ModelTree) -> None:
     assert not loaded.check(0, DATA + bytes(BLOCK - SIZE % BLOCK))
 
 
+def test_upper_layers_lead_to_the_root(model: ModelTree) -> None:
+    loaded = _loaded(model)
+    for span in (SPAN, 2 * SPAN, 4 * SPAN, 64 * SPAN):
+        assert root(loaded.layer(span), span).hex() == ROOT
+    assert len(loaded.layer(2 * SPAN)) == 64
+    with pytest.raises(ValueError, match="expected at least"):
+        loaded.layer(BLOCK)
+
+
 def test_ranges_that_touch_are_one() -> None:
     assert joined([(5, 7), (0, 2), (2, 5), (9, 10)]) == [(0, 7), (9, 10)]
     assert joined([]) == []

@@ -84,6 +84,7 @@ def test_every_layer_leads_to_the_root(number: int, height: int, seed: int) -> N
     nodes = layer(leaves, span)
     assert len(nodes) == DIGEST * count(number * BLOCK, span)
     assert root(nodes, span) == root(leaves)
+    assert layer(nodes, 4 * span, base=span) == layer(leaves, 4 * span)
     if number * BLOCK > span:
         # Each node can be computed from its own range alone.
         parts = [leaves[at : at + (DIGEST << height)] for at in range(0, len(leaves), 32 << height)]
@@ -126,6 +127,8 @@ def test_a_span_that_no_layer_has(span: int) -> None:
 
 
 def test_lengths_that_no_layer_has() -> None:
+    with pytest.raises(ValueError, match="expected at least"):
+        layer(bytes(32), BLOCK, base=2 * BLOCK)
     with pytest.raises(ValueError, match="33 bytes of nodes"):
         root(bytes(33))
     with pytest.raises(ValueError, match="3 leaves; expected at most 2"):
