@@ -420,12 +420,12 @@ class Board:
             self._free, self._busy = {}, {}
 
     def others_for(self, wanted: Wanted, name: str) -> bool:
-        """True where a source besides ``name`` may bring the file."""
+        """True where a source besides ``name`` may bring the file, first-hand."""
         with self._changed:
             return any(
                 other != name and not chance.closed and not self._whole[other].closed
                 for other, chance in wanted.chances.items()
-                if other in self._whole
+                if other in self._whole and not self._sources[other].secondhand
             )
 
     def stop(self) -> None:

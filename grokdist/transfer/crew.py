@@ -60,6 +60,7 @@ class Crew:
         self._tree = tree
         self._files = len(entries)
         self._sources = sources
+        self._secondhand = {source.name for source in sources if source.secondhand}
         self._limiter = limiter
         self._progress = progress
         self._on_commit = on_commit
@@ -250,8 +251,9 @@ class Crew:
         """The bytes are wrong: find out whose they are, at the cost of no more than their share.
 
         A source that brought all of a file is to blame. Where several did, the bytes of one after
-        the other are fetched again from the rest, those of the smallest share first, until the
-        digest is right; where it never is, the file comes from one source at a time.
+        the other are fetched again from the rest, second-hand ones and then the smallest share
+        first, until the digest is right; where it never is, the file comes from one source at a
+        time.
         """
         wanted.got = error.got or "other bytes"
         shares = part.sources
@@ -277,7 +279,7 @@ class Crew:
             self._progress.note(f"{wanted.entry.path}: wrong bytes; from one source at a time now")
             self.board.again(wanted, None)
             return
-        suspect = min(suspects, key=lambda name: shares[name])
+        suspect = min(suspects, key=lambda name: (name not in self._secondhand, shares[name]))
         wanted.suspects.append(suspect)
         wanted.on_trial = suspect
         self.board.bar(wanted, suspect)

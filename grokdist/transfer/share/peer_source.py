@@ -65,6 +65,7 @@ class PeerSource:
 
     name = NAME
     kind = SourceKind.HTTPS
+    secondhand = True
 
     def __init__(
         self,

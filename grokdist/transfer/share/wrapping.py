@@ -61,6 +61,11 @@ class OwnedSource:
         """Peers of the origin, if it is a swarm."""
         return self._source.peers
 
+    @property
+    def secondhand(self) -> bool:
+        """As the origin."""
+        return self._source.secondhand
+
     def offers(self, entry: FileEntry) -> bool:
         """True where the origin may have the file."""
         return self._source.offers(entry)

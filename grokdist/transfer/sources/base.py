@@ -30,6 +30,9 @@ class AnyRange:
     peers: int | None = None
     """It has none to count."""
 
+    secondhand = False
+    """It is an origin."""
+
     def pick(self, entry: FileEntry, missing: Sequence[Range]) -> Range | None:
         """The first range that is missing; see ``Source.pick``."""
         return missing[0]
@@ -66,6 +69,13 @@ class Source(Protocol):
     @property
     def peers(self) -> int | None:
         """Peers connected now; None for a source that has none."""
+
+    @property
+    def secondhand(self) -> bool:
+        """True where it gives what others got, and may have nothing more to give.
+
+        It is the first suspect where bytes are wrong, and none that others are replaced by.
+        """
 
     def offers(self, entry: FileEntry) -> bool:
         """True where the source may have the file; asks no network.

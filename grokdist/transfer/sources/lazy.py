@@ -29,6 +29,8 @@ class LazySource:
         build: makes the source.
     """
 
+    secondhand = False
+
     def __init__(
         self,
         name: str,

@@ -12,7 +12,14 @@ from grokdist.transfer.plan import make_plan
 from grokdist.transfer.share.keys import ShareKey
 from tests.servers.hub_server import Faults, HubServer, wait_until
 from tests.transfer.models import assert_complete
-from tests.transfer.share.machines import Machine, cluster, mirror, origin_bytes, payload
+from tests.transfer.share.machines import (
+    MIB,
+    Machine,
+    cluster,
+    mirror,
+    origin_bytes,
+    payload,
+)
 
 FILES = payload()
 SIZE = sum(map(len, FILES.values()))
@@ -219,3 +226,21 @@ def test_without_any_source_or_machine_the_fetch_fails(tmp_path: Path) -> None:
     alone = Machine(tmp_path / "0", FILES, stuck=0.1)
     with cluster([alone]), pytest.raises(NoSourceError):
         alone.go().wait()
+
+
+def test_wrong_bytes_of_a_member_beside_right_ones_of_the_origin(tmp_path: Path) -> None:
+    path = "ckpt-0/tensor00000_000"
+    with HubServer(FILES) as server:
+        liar = Machine(tmp_path / "liar", FILES)
+        part = liar.directory / ".grokdist/parts" / f"{path}.part"
+        part.parent.mkdir(parents=True)
+        part.write_bytes(bytes(len(FILES[path])))
+        liar.session.shelf.add(liar.session.content.by_path[path], [(0, 8 * MIB)])
+        honest = Machine(tmp_path / "0", FILES, mirror(server), peers=(liar.address,))
+        with cluster([liar, honest]):
+            liar.listen()
+            honest.go().wait()
+            # The origin is asked for what the member lied about, and not again for the rest.
+            assert origin_bytes(server) <= SIZE + MIB
+    assert_complete(honest.directory, FILES)
+    assert f"127.0.0.1:{liar.session.port} delivered wrong bytes" in honest.notes
