@@ -37,7 +37,7 @@ def verify(
         bool,
         typer.Option("--quick", help="Trust files unchanged (size, times, inode) since hashed."),
     ] = False,
-    range_: Annotated[
+    range: Annotated[
         str | None,
         typer.Option(
             "--range",
@@ -67,7 +67,7 @@ def verify(
     from grokdist.cli.lookup import manifest_of, stored_model
     from grokdist.cli.progress import showing
 
-    _refuse_together(quick=quick, range=range_, sample=sample, trees=trees)
+    _refuse_together(quick=quick, range=range, sample=sample, trees=trees)
     if seed is not None and sample is None:
         raise UsageError("--seed draws a sample again; expected --sample beside it")
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -76,7 +76,7 @@ def verify(
     files = trusted.manifest
     # With a manifest of the user's own, a receipt does not say what may be absent.
     receipt = None if manifest is not None else stored.receipt
-    where = None if range_ is None else _range(range_, files, include or ())
+    where = None if range is None else _range(range, files, include or ())
     with showing(out) as progress:
         if where is not None:
             from grokdist.transfer.spot_check import verify_range
@@ -227,7 +227,11 @@ def text(report: VerifyReport, trusted: TrustedManifest, directory: Path) -> str
     found = faults(report)
     more = [f"... and {len(found) - _SHOWN} more (--json lists all)"] if len(found) > _SHOWN else []
     faulty = count_text(len(found), "fault")
-    summary = f"{name} is NOT what its manifest says: {faulty}, {checked} right"
+    if report.sampled is None and report.range is None:
+        rest = f"{checked} right"
+    else:
+        rest = f"in {bytes_text(report.bytes)} that were read"
+    summary = f"{name} is NOT what its manifest says: {faulty}, {rest}"
     remedy = []
     if report.missing or report.mismatched:
         remedy.append(f"repair: grokdist fetch {name} --repair --dir {directory}")

@@ -77,7 +77,7 @@ class VerifyReport:
 
     Attributes:
         files: files that are right, as far as they were read.
-        bytes: their bytes that were read or, quickly, taken as read.
+        bytes: their bytes; of a sample or a range, all bytes that were read.
         seconds: wall time.
         missing: expected paths with nothing there.
         mismatched: files that are not what the manifest names.

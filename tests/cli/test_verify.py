@@ -70,7 +70,15 @@ def test_a_range_is_proved_by_the_signed_root(cli: Cli, mini: Path) -> None:
     _flip(mini / SHARD, 7)
     ended = cli("verify", mini, "--range", f"{SHARD}:5-100")
     assert ended.code == 11
+    assert "1 fault, in 16.4 kB that were read" in ended.out
     assert "damaged: bytes 0-16384" in ended.out
+
+
+def test_a_range_can_be_set_like_every_flag(
+    cli: Cli, mini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GROKDIST_VERIFY_RANGE", f"{SHARD}:0-9")
+    assert cli("verify", mini, "--json").json["range"]["end"] == 9
 
 
 def test_a_sample_says_what_it_is_worth(cli: Cli, mini: Path) -> None:
