@@ -489,9 +489,20 @@ class Board:
         if now - claim.since >= self.patience.stall and slow:
             return claim.source.kind is not SourceKind.TORRENT
         return now - claim.last >= self.patience.idle and any(
-            count and name != claim.source.name and self._may(name, claim.wanted, now)
+            count
+            and name != claim.source.name
+            and self._may(name, claim.wanted, now)
+            and self._would(name, claim)
             for name, count in self._idle.items()
         )
+
+    def _would(self, name: str, claim: Claim) -> bool:
+        """True where a source would bring some of what is left of a claim."""
+        segment = claim.segment
+        if segment is None or not segment.remaining:
+            return True
+        left = [(segment.offset, segment.end)]
+        return self._sources[name].pick(claim.wanted.entry, left) is not None
 
     def _may(self, name: str, wanted: Wanted, now: float) -> bool:
         chance = wanted.chances.get(name)

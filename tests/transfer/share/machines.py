@@ -17,7 +17,7 @@ from grokdist.transfer.share.session import ShareSession
 from grokdist.transfer.share.settings import ShareSettings
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.https import HttpsSource
-from tests.servers.hub_server import HubServer
+from tests.servers.hub_server import HubServer, wait_until
 from tests.transfer.models import HASTY, QUICK_HTTP, content, request_for
 
 MIB = 1 << 20
@@ -90,9 +90,14 @@ class Machine:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def go(self) -> Machine:
-        self.session.begin(self._plan)
-        self._thread.start()
+        """Begin at once."""
+        self.listen()
+        self.start()
         return self
+
+    def start(self) -> None:
+        """Begin to fetch, with ``listen`` called before."""
+        self._thread.start()
 
     def wait(self, seconds: float = 60.0) -> FetchResult:
         self._thread.join(seconds)
@@ -136,6 +141,16 @@ def cluster(machines: Sequence[Machine]) -> Iterator[Sequence[Machine]]:
     finally:
         for machine in machines:
             machine.session.close()
+
+
+def go_together(machines: Sequence[Machine]) -> None:
+    """Have all find one another, and then all begin."""
+    for machine in machines:
+        machine.listen()
+    for machine in machines:
+        wait_until(lambda each=machine: len(each.session.members.live) == len(machines) - 1)
+    for machine in machines:
+        machine.start()
 
 
 def mirror(server: HubServer) -> HttpsSource:

@@ -16,6 +16,7 @@ from tests.transfer.share.machines import (
     MIB,
     Machine,
     cluster,
+    go_together,
     mirror,
     origin_bytes,
     payload,
@@ -33,8 +34,7 @@ def test_four_machines_take_each_byte_from_the_origin_about_once(tmp_path: Path)
             for place in range(1, 4)
         ]
         with cluster([first, *others]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             results = [machine.wait() for machine in machines]
             taken = origin_bytes(server)
     for machine, result in zip(machines, results, strict=True):
@@ -61,8 +61,7 @@ def test_a_machine_without_a_source_is_served_while_the_other_fetches(tmp_path: 
         first = Machine(tmp_path / "0", FILES, mirror(server))
         without = Machine(tmp_path / "1", FILES, peers=(first.address,))
         with cluster([first, without]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             assert without.wait().sources == {"share": SIZE}
             first.wait()
             assert origin_bytes(server) <= 1.1 * SIZE
@@ -78,8 +77,7 @@ def test_when_an_owner_dies_the_others_take_over(tmp_path: Path) -> None:
             for place in (1, 2)
         ]
         with cluster([first, *others]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             wait_until(lambda: origin_bytes(servers[2]) > SIZE / 20)
             servers[2].close()
             others[1].vanish()
@@ -158,8 +156,7 @@ def test_each_may_want_another_part(tmp_path: Path) -> None:
             peers=(first.address,),
         )
         with cluster([first, other, few]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             for machine in machines:
                 machine.wait()
         assert origin_bytes(server) <= 1.2 * SIZE
@@ -172,8 +169,7 @@ def test_the_others_take_over_from_a_machine_whose_origin_fails(tmp_path: Path) 
         first = Machine(tmp_path / "0", FILES, mirror(server))
         ill = Machine(tmp_path / "1", FILES, mirror(broken), peers=(first.address,))
         with cluster([first, ill]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             first.wait()
             assert ill.wait().sources == {"share": SIZE}
         assert origin_bytes(server) <= 1.2 * SIZE
@@ -193,8 +189,7 @@ def test_what_an_earlier_run_brought_is_given_at_once(tmp_path: Path) -> None:
         again = Machine(tmp_path / "0", FILES, mirror(server))
         other = Machine(tmp_path / "1", FILES, mirror(server), peers=(again.address,))
         with cluster([again, other]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             for machine in machines:
                 machine.wait()
         assert origin_bytes(server) - before <= SIZE - had + SIZE / 10
@@ -205,8 +200,7 @@ def test_machines_wait_for_those_who_are_not_done(tmp_path: Path) -> None:
         first = Machine(tmp_path / "0", FILES, mirror(server))
         other = Machine(tmp_path / "1", FILES, peers=(first.address,))
         with cluster([first, other]) as machines:
-            for machine in machines:
-                machine.go()
+            go_together(machines)
             first.wait()
             given = first.session.linger(threading.Event())
             assert given.waiting == 0
