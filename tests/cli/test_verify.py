@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, finish, spawn
 
 SHARD = "ckpt-0/tensor00002_000"
 
@@ -145,3 +147,24 @@ def test_without_trees_the_hint_says_how_to_get_them(cli: Cli, mini: Path) -> No
         ended = cli("verify", mini, *argv)
         assert ended.code == 2
         assert f"hint: grokdist verify {mini} --trees" in ended.err
+
+
+def test_an_interrupt_ends_it_at_once(repository: Path, tmp_path: Path) -> None:
+    manifest = json.loads((repository / "manifests/models/grok-mini.json").read_bytes())
+    manifest["files"] = [{"path": "ckpt-0/huge", "size": 1 << 40, "sha256": "0" * 64}]
+    del manifest["license"]["text_path"]
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "m/ckpt-0").mkdir(parents=True)
+    with (tmp_path / "m/ckpt-0/huge").open("wb") as stream:
+        stream.truncate(1 << 40)
+    child = spawn(
+        "verify", tmp_path / "m", "--manifest", tmp_path / "manifest.json",
+        cwd=repository, GROKDIST_HOME=str(tmp_path / "home"),
+    )  # fmt: skip
+    assert child.stderr is not None
+    # The warning about the manifest comes just before the hashing, which takes ten minutes.
+    assert "is not signed" in child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    ended = finish(child, timeout=30)
+    assert ended.code == 130
+    assert ended.out == ""
