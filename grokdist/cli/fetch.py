@@ -63,6 +63,9 @@ def fetch(
     offline: Annotated[
         bool, typer.Option("--offline", help="Use folders of this machine only, no network.")
     ] = False,
+    preallocate: Annotated[
+        bool, typer.Option("--preallocate", help="Reserve the room of each file as it is begun.")
+    ] = False,
     trees: Annotated[
         bool, typer.Option(help="Build hash trees behind the fetch, to find damage by.")
     ] = True,
@@ -145,6 +148,7 @@ def fetch(
             max_rate=parse_rate(max_rate) if max_rate else None,
             connections=connections,
             offline=offline,
+            preallocate=preallocate,
             trees=trees,
             repair=repair,
             link=link,

@@ -235,6 +235,13 @@ class Board:
             opened = [*self._free.values(), *self._busy.values()]
             return tuple(wanted.part for wanted in opened if wanted.part is not None)
 
+    @property
+    def opened_files(self) -> tuple[Wanted, ...]:
+        """The files whose parts are open."""
+        with self._changed:
+            opened = [*self._free.values(), *self._busy.values()]
+            return tuple(wanted for wanted in opened if wanted.part is not None)
+
     def whole(self, name: str) -> Standing:
         """How the source as a whole stands."""
         return self._whole[name]

@@ -1,16 +1,13 @@
 """Gives finished files their final names: synced first, many in one go where they are many.
 
 A file that was found right is handed over and its worker goes on at once; waiting for the disk is
-this thread's. What comes meanwhile is taken together next time, and a batch of many small files is
-synced by one call for their file system instead of one a file.
+this thread's. What comes meanwhile is taken together next time: a folder that gets many small
+files is synced once for all of them.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from dataclasses import dataclass
 from grokdist.transfer.part import PARTS, Part
 from grokdist.transfer.tree import ModelTree, StatMark, split
 
-_SYNC_ALL_FROM = 8
+_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +73,12 @@ class Committer:
     def _next(self) -> list[Finished]:
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
-            batch, self._queue = self._queue, []
+            batch, self._queue = self._queue[:_BATCH], self._queue[_BATCH:]
             return batch
 
     def _commit(self, batch: list[Finished]) -> None:
-        sync = _syncfs()
-        if sync is not None and len(batch) >= _SYNC_ALL_FROM:
-            sync(batch[0].part.fileno())
-        else:
-            for each in batch:
-                os.fsync(each.part.fileno())
+        for each in batch:
+            os.fsync(each.part.fileno())
         folders = set()
         for each in batch:
             path = each.part.entry.path
@@ -100,20 +93,3 @@ class Committer:
             status = self._tree.stat(each.part.entry.path)
             if status is not None:
                 each.done(StatMark.of(status))
-
-
-@functools.cache
-def _syncfs() -> Callable[[int], None] | None:
-    """``syncfs`` of Linux, which reports errors of the file system since 5.8."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        function = ctypes.CDLL(None, use_errno=True).syncfs
-    except (OSError, AttributeError):
-        return None
-
-    def sync(fd: int) -> None:
-        if function(ctypes.c_int(fd)) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-    return sync

@@ -17,6 +17,7 @@ from grokdist.errors import DigestMismatchError, GrokdistError, SourceError
 from grokdist.transfer.board import Board, Claim, Patience, Standing, Wanted
 from grokdist.transfer.commit import Committer, Finished
 from grokdist.transfer.part import Part, Segment
+from grokdist.transfer.preallocate import allocate
 from grokdist.transfer.progress import Progress, SourceCondition, SourceState
 from grokdist.transfer.rate import RateLimiter
 from grokdist.transfer.sources.base import Source
@@ -41,6 +42,7 @@ class Crew:
         patience: how long to bear with failing sources.
         limiter: the limit on all sources together.
         progress: who listens.
+        preallocate: reserve the room of each file when it is begun.
         on_commit: told of each file that has its final name, on the committer's thread.
         on_tick: called every now and then while work goes on; what it raises ends the work.
     """
@@ -54,6 +56,7 @@ class Crew:
         patience: Patience,
         limiter: RateLimiter,
         progress: Progress,
+        preallocate: bool,
         on_commit: Commit,
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,6 +66,7 @@ class Crew:
         self._secondhand = {source.name for source in sources if source.secondhand}
         self._limiter = limiter
         self._progress = progress
+        self._preallocate = preallocate
         self._on_commit = on_commit
         self._on_tick = on_tick
         self._bytes: dict[str, int] = {}
@@ -183,6 +187,8 @@ class Crew:
         wanted = claim.wanted
         part = wanted.part or Part(self._tree, wanted.entry)
         part.on_behind = self._behind.set
+        if self._preallocate:
+            allocate(part.fileno(), wanted.entry.size)
         self._progress.file_begun(wanted.entry.path, size=wanted.entry.size, have=part.began)
         part.catch_up(claim.stop)
         return part
@@ -369,12 +375,16 @@ class Crew:
         while not resting.is_set():
             self._behind.wait()
             self._behind.clear()
-            for part in self.board.parts:
-                if part.behind:
-                    try:
-                        part.catch_up(self.board.stopping)
-                    except BaseException as error:
-                        self._end_all(error)
+            for wanted in self.board.opened_files:
+                part = wanted.part
+                if part is None or not part.behind:
+                    continue
+                try:
+                    part.catch_up(self.board.stopping)
+                    # Whoever brought the last byte did not wait for its hash.
+                    self._finish(wanted)
+                except BaseException as error:
+                    self._end_all(error)
 
     def _tell(self) -> None:
         received = self.source_bytes

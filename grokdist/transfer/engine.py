@@ -239,6 +239,7 @@ class _Run:
             patience=self._patience,
             limiter=self._limiter,
             progress=self._progress,
+            preallocate=self._plan.request.preallocate,
             on_commit=self._committed,
             on_tick=self._lease.check,
         )

@@ -18,22 +18,25 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, StoreError, UnsafePathError
 from grokdist.transfer.boot import boot_id
 from grokdist.transfer.part_state import PartState, StateFile, Written, read_state
-from grokdist.transfer.preallocate import preallocate
 from grokdist.transfer.ranges import Range, RangeMap, gaps
 from grokdist.transfer.tree import STATE, ModelTree, refusal
+from grokdist.transfer.writeback import begin_writeback
 from grokdist.trust.digest import ContentDigest, StreamHasher
 
 PARTS = f"{STATE}/parts"
 
 SAVE_EVERY = 4 << 20
 """Bytes of a part after which its state is written down; what a killed process loses at most."""
+
+WRITE_BACK_EVERY = 8 << 20
+"""Bytes of a segment after which the disk is to begin with them."""
 
 _BLOCK = 1 << 20
 
@@ -89,6 +92,7 @@ class Segment:
         """Told of every byte that arrives; may wait, to hold a rate. With 0, a sign of life."""
         self._part = part
         self._offset = start
+        self._begun = start
         self._end = end
 
     @property
@@ -159,6 +163,13 @@ class Segment:
     def give_up(self, end: int) -> int:
         """Take the bytes from ``end`` on away from this segment; returns where it ends now."""
         return self._part.shorten(self, end)
+
+    def write_back(self, fd: int, written: int) -> None:
+        """Have the disk begin with what came, in stretches; for ``Part`` alone."""
+        upto = self._offset + written
+        if upto - self._begun >= WRITE_BACK_EVERY or upto >= self._end:
+            begin_writeback(fd, self._begun, upto - self._begun)
+            self._begun = upto
 
     def move(self, offset: int) -> None:
         """Set the next byte to bring; for ``Part`` alone."""
@@ -287,11 +298,14 @@ class Part:
     def write(self, segment: Segment, data: memoryview) -> None:
         """Write the next bytes of a segment."""
         while data:
+            fd = self._take_file()
             try:
-                with self._in_use() as fd:
-                    written = os.pwrite(fd, data, segment.offset)
+                written = os.pwrite(fd, data, segment.offset)
+                segment.write_back(fd, written)
             except OSError as error:
                 raise refusal(self.entry.path, error) from error
+            finally:
+                self._give_file()
             self.wrote(segment, segment.offset + written, data[:written])
             data = data[written:]
 
@@ -348,6 +362,8 @@ class Part:
             if not self._unsynced or self._fd < 0:
                 return
             self._unsynced = 0
+            if not self._hashing:
+                self._save_hash()
             now = Written(ranges=self._filled.copy(), state=self._saved_hash)
             fd = os.dup(self._fd)
         try:
@@ -474,17 +490,18 @@ class Part:
             self._fd = -1
             self._state.close()
 
-    @contextlib.contextmanager
-    def _in_use(self) -> Iterator[int]:
-        """The open file, which is not replaced by another inside the ``with``."""
+    def _take_file(self) -> int:
+        """The open file, which is neither replaced nor closed until ``_give_file``."""
         with self._at_rest:
-            self._at_rest.wait_for(lambda: not self._moving)
+            while self._moving:
+                self._at_rest.wait()
             self._users += 1
-        try:
-            yield self._fd
-        finally:
-            with self._at_rest:
-                self._users -= 1
+            return self._fd
+
+    def _give_file(self) -> None:
+        with self._at_rest:
+            self._users -= 1
+            if not self._users:
                 self._at_rest.notify_all()
 
     def _replace_file(self) -> None:
@@ -504,9 +521,7 @@ class Part:
         ):
             # Another name for the same file may lie outside the directory.
             self._tree.remove(name)
-        fd = self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
-        preallocate(fd, self.entry.size)
-        return fd
+        return self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
 
     def _load(self) -> Written:
         """What an earlier process left that is of use."""
@@ -527,8 +542,13 @@ class Part:
         if state is None or not StreamHasher.goes_on_from(self.expected.algorithm):
             state = None
         self._hasher = StreamHasher(self.expected.algorithm, self.entry.size, state)
-        self._hashed = 0 if state is None else state.offset
+        self._hashed = self._saved_at = 0 if state is None else state.offset
         self._saved_hash = state
+
+    def _save_hash(self) -> None:
+        """Take the state of the hash, while nobody hashes."""
+        self._saved_hash = self._hasher.state()
+        self._saved_at = self._hashed
 
     def _hash_on(
         self, data: memoryview | None, at: int, stop: threading.Event | None = None
@@ -539,7 +559,8 @@ class Part:
             buffer: memoryview | None = None
             while stop is None or not stop.is_set():
                 with self._lock:
-                    self._saved_hash = self._hasher.state()
+                    if self._hashed - self._saved_at >= SAVE_EVERY:
+                        self._save_hash()
                     upto = self._filled.contiguous(self._hashed)
                     if upto == self._hashed:
                         # Given up in the same breath as nothing was found: what comes now is
@@ -561,11 +582,13 @@ class Part:
                     self._hashing = False
 
     def _hash_from_disk(self, buffer: memoryview) -> None:
+        fd = self._take_file()
         try:
-            with self._in_use() as fd:
-                count = os.preadv(fd, [buffer], self._hashed)
+            count = os.preadv(fd, [buffer], self._hashed)
         except OSError as error:
             raise refusal(self.entry.path, error) from error
+        finally:
+            self._give_file()
         if count == 0:
             raise StoreError(f"{self.entry.path} ends early on disk at byte {self._hashed}")
         self._hasher.update(buffer[:count])
@@ -573,7 +596,7 @@ class Part:
 
     def _save(self, *, durable: bool = False) -> None:
         if not self._hashing:
-            self._saved_hash = self._hasher.state()
+            self._save_hash()
         state = PartState(
             digest=str(self.expected),
             size=self.entry.size,

@@ -21,6 +21,7 @@ from grokdist.errors import ResourceError, StoreError, UnsafePathError, UsageErr
 from grokdist.transfer.index import Index
 from grokdist.transfer.part import part_bytes, part_name
 from grokdist.transfer.sources.base import Source
+from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
 from grokdist.trust.digest import ContentDigest
 
@@ -62,6 +63,7 @@ class FetchRequest:
         link: give whole files of local sources a second name rather than copy them.
         wait: wait for another process that uses the directory rather than fail.
         connections: most connections to one HTTP source; None for the default.
+        preallocate: reserve the room of each file when it is begun.
         trees: build hash trees behind the fetch, by which damage is found later.
         swarm: how to take part in a swarm; None for the defaults with ``max_rate``.
         accepted_by: how the licence was accepted, for the receipt; None where it needs none.
@@ -82,6 +84,7 @@ class FetchRequest:
     link: bool = False
     wait: bool = False
     connections: int | None = None
+    preallocate: bool = False
     trees: bool = True
     swarm: SwarmSettings | None = None
     accepted_by: str | None = None
@@ -234,7 +237,7 @@ def make_plan(request: FetchRequest, sources: Sequence[Source]) -> Plan:
         files=files,
         sources=tuple(_planned(source, wanted) for source in sources),
         live=tuple(sources),
-        disk_needed=max(0, needed - spare),
+        disk_needed=max(0, needed - spare - _shared(files, sources, existing, request.link)),
         disk_free=shutil.disk_usage(existing).free,
     )
 
@@ -316,6 +319,22 @@ def _spare_blocks(tree: ModelTree, file: PlannedFile) -> int:
         return 0
     status = tree.stat(part_name(file.entry.path))
     return 0 if status is None else max(0, min(status.st_blocks * 512, file.entry.size) - file.have)
+
+
+def _shared(
+    files: Sequence[PlannedFile], sources: Sequence[Source], existing: Path, link: bool
+) -> int:
+    """Bytes that come from local sources without taking room: linked, or with shared blocks."""
+    local = [source for source in sources if isinstance(source, LocalSource)]
+    sizes = sorted(
+        file.entry.size
+        for file in files
+        if file.state in (FileState.MISSING, FileState.WRONG)
+        and any(not each.takes_room(file.entry, existing, link=link) for each in local)
+    )
+    # A part's room is reserved before its blocks are shared, in as many files as are worked on.
+    at_once = 0 if link else sum(source.slots for source in local)
+    return sum(sizes[: max(len(sizes) - at_once, 0)])
 
 
 def _offering(sources: Sequence[Source], entry: FileEntry) -> tuple[str, ...]:

@@ -16,10 +16,11 @@ SMALLEST = 16 << 20
 _KEEP_SIZE = 1
 
 
-def preallocate(fd: int, size: int) -> None:
+def allocate(fd: int, size: int) -> None:
     """Reserve ``size`` bytes for an open file, without changing its length.
 
-    Files then lie in few extents, and a disk that is too small says so before the first byte. A
+    Files then lie in few extents also where several streams write them, and a disk that is too
+    small says so before the first byte. On ext4 it made nothing faster, so it is for who asks. A
     file system that cannot do it in an instant (NFS, FAT) is left to grow the file: the C
     library's ``posix_fallocate`` would write every block there.
 

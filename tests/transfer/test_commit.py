@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from grokdist.transfer import commit
 from grokdist.transfer.commit import Committer, Finished
 from grokdist.transfer.part import Part
 from grokdist.transfer.tree import ModelTree, StatMark
@@ -103,7 +102,6 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(
         pytest.skip("this system does not tell the names of open files")
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(os, "rename", noted_rename)
-    monkeypatch.setattr(commit, "_syncfs", lambda: lambda _: events.append("sync all"))
     begun, go = _held(monkeypatch)
     told = Told()
     committer = Committer(tree, told.errors.append)
@@ -118,11 +116,9 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(
     for place in range(count):
         named = events.index(f"rename f{place}")
         before, after = events[:named], events[named:]
-        assert "sync all" in before or f"sync .grokdist/parts/d/f{place}.part" in before
+        assert f"sync .grokdist/parts/d/f{place}.part" in before
         assert "sync d" in after
         assert "sync .grokdist/parts/d" in after
-    # One call for many files, one a file for few.
-    assert ("sync all" in events) == (count >= 8)
     assert events.count("sync d") == 1
 
 
@@ -143,14 +139,6 @@ def test_an_error_of_the_disk_ends_it_and_gives_no_name(
     assert told.said == []
     assert not (tmp_path / "f").exists()
     part.close()
-
-
-def test_syncing_a_file_system_reports_its_errors() -> None:
-    sync = commit._syncfs()
-    if sync is None:
-        pytest.skip("no syncfs on this system")
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        sync(-1)
 
 
 def test_closing_without_work_ends_the_thread(tree: ModelTree) -> None:

@@ -175,7 +175,7 @@ class HttpStream:
         """Take ``count`` bytes after ``skip``; True where the connection is given back."""
         buffer = self._buffer(min(self._settings.block, skip + min(count, to.remaining)))
         body = Body(response, self._settings.read_timeout)
-        block = _FIRST_BLOCK
+        block: int = getattr(self._buffers, "block", _FIRST_BLOCK)
         # A thread that waits in recv() sees no event: shutting the socket down wakes it.
         with stop.waking(response.shutdown):
             while (wanted := skip or min(count, to.remaining)) and not stop.is_set():
@@ -201,7 +201,8 @@ class HttpStream:
                 if spent > _SLOW:
                     block = max(_LEAST_BLOCK, block // 2)
                 elif spent < _QUICK:
-                    block = min(len(buffer), block * 2)
+                    block = min(self._settings.block, block * 2)
+                self._buffers.block = block
         if count or skip or stop.is_set() or not _framed(response):
             return False
         body.finish()
