@@ -28,6 +28,8 @@ from grokdist.transfer.sources.folder import Place
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
 
+_BATCH = 64
+_BATCH_BYTES = 1 << 30
 _AT_REST_NS = 2_000_000_000
 """A file that changed less than this ago might change again within the same tick of its times, and
 nobody could tell: it is waited for."""
@@ -64,28 +66,45 @@ def link_files(
         return list(wanted)
     progress.begin("check", files=len(found), size=sum(entry.size for entry, _, _ in found), have=0)
     linked = set()
+    batch: list[tuple[FileEntry, str, Hashed]] = []
+    clock = _Clock(tree)
+
+    def settle() -> None:
+        _sync_folders(tree, [entry.path for entry, _, _ in batch])
+        for entry, name, row in batch:
+            linked.add(entry.path)
+            on_linked(entry, row, name)
+            progress.file_done(entry.path, entry.size, name)
+        batch.clear()
+
     try:
         results = in_parallel(
-            (_task(tree, entry, name, place, progress) for entry, name, place in found),
+            (_task(tree, entry, name, place, clock, progress) for entry, name, place in found),
             jobs=default_jobs(),
         )
         with contextlib.closing(results):
             for entry, name, row in results:
                 if row is not None:
-                    linked.add(entry.path)
-                    on_linked(entry, row, name)
-                    progress.file_done(entry.path, entry.size, name)
+                    batch.append((entry, name, row))
+                if len(batch) >= _BATCH or sum(each.size for each, _, _ in batch) >= _BATCH_BYTES:
+                    settle()
     finally:
+        settle()
         progress.end()
     return [entry for entry in wanted if entry.path not in linked]
 
 
 def _task(
-    tree: ModelTree, entry: FileEntry, name: str, place: Place, progress: Progress
+    tree: ModelTree,
+    entry: FileEntry,
+    name: str,
+    place: Place,
+    clock: _Clock,
+    progress: Progress,
 ) -> Task[tuple[FileEntry, str, Hashed | None]]:
     def run(worker: Worker) -> tuple[FileEntry, str, Hashed | None]:
         try:
-            return entry, name, _link(tree, entry, place, worker, progress)
+            return entry, name, _link(tree, entry, place, clock, worker, progress)
         except (OSError, GrokdistError) as error:
             # Whatever hinders a link, the source may still be copied from.
             progress.note(f"{name}: {entry.path}: not linked: {error}")
@@ -98,13 +117,14 @@ def _link(
     tree: ModelTree,
     entry: FileEntry,
     place: Place,
+    clock: _Clock,
     worker: Worker,
     progress: Progress,
 ) -> Hashed | None:
     temporary = f"{PARTS}/{entry.path}.link"
     tree.remove(temporary)
     try:
-        if not _linked(tree, place, temporary, worker):
+        if not _linked(tree, place, temporary, clock, worker):
             return None
         found = check_file(
             tree,
@@ -122,7 +142,7 @@ def _link(
             os.fsync(fd)
         finally:
             os.close(fd)
-        tree.rename(temporary, entry.path, durable=True)
+        tree.rename(temporary, entry.path)
         status = tree.stat(entry.path)
         if status is None:
             return None
@@ -136,7 +156,7 @@ def _link(
         tree.remove(temporary)
 
 
-def _linked(tree: ModelTree, place: Place, name: str, worker: Worker) -> bool:
+def _linked(tree: ModelTree, place: Place, name: str, clock: _Clock, worker: Worker) -> bool:
     """Link a file under ``name``, once it has been at rest for long enough; False when stopped.
 
     Raises:
@@ -150,18 +170,39 @@ def _linked(tree: ModelTree, place: Place, name: str, worker: Worker) -> bool:
         tree.folder(tuple(own), create=True) as target,
     ):
         changed = os.stat(base, dir_fd=source, follow_symlinks=False).st_ctime_ns
-        if changed > _now(tree) - _AT_REST_NS and worker.stop.wait(_AT_REST_NS / 1e9):
+        fresh = clock.late(changed + _AT_REST_NS)
+        if fresh and worker.stop.wait(_AT_REST_NS / 1e9):
             return False
         os.link(base, own_base, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     return True
 
 
-def _now(tree: ModelTree) -> int:
-    """The time by which the file system marks its files, in nanoseconds."""
-    name = f"{STATE}/now-{secrets.token_hex(8)}"
-    fd = tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, create_folders=True)
-    try:
-        return os.fstat(fd).st_mtime_ns
-    finally:
-        os.close(fd)
-        tree.remove(name)
+def _sync_folders(tree: ModelTree, paths: Iterable[str]) -> None:
+    """Have new names on the disk before anybody is told of them; each folder once."""
+    folders = {split(path)[:-1] for path in paths}
+    for folder in folders | {(*split(PARTS), *names) for names in folders}:
+        with tree.folder(folder) as handle:
+            os.fsync(handle)
+
+
+class _Clock:
+    """The time by which the file system marks its files, asked for only when it matters."""
+
+    def __init__(self, tree: ModelTree) -> None:
+        self._tree = tree
+        self._seen = 0
+
+    def late(self, moment: int) -> bool:
+        """True where a moment, in nanoseconds, has not come yet."""
+        if moment > self._seen:
+            self._seen = max(self._seen, self._now())
+        return moment > self._seen
+
+    def _now(self) -> int:
+        name = f"{STATE}/now-{secrets.token_hex(8)}"
+        fd = self._tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, create_folders=True)
+        try:
+            return os.fstat(fd).st_mtime_ns
+        finally:
+            os.close(fd)
+            self._tree.remove(name)

@@ -130,10 +130,12 @@ def test_a_file_that_was_written_just_now_is_waited_for(
     worker = Worker(buffer=memoryview(bytearray(1 << 20)), stop=Stop())
     place = LocalSource(copy).place(ENTRIES[0])
     assert place is not None
-    assert not adopt._linked(tree, place, "x", worker)
+    clock = adopt._Clock(tree)
+    assert not adopt._linked(tree, place, "x", clock, worker)
     assert waited == [3600]
-    monkeypatch.setattr(adopt, "_now", lambda _: (copy / "a").stat().st_ctime_ns + 3601 * 10**9)
-    assert adopt._linked(tree, place, "x", worker)
+    later = (copy / "a").stat().st_ctime_ns + 3601 * 10**9
+    monkeypatch.setattr(adopt._Clock, "_now", lambda _: later)
+    assert adopt._linked(tree, place, "x", clock, worker)
     assert waited == [3600]
 
 
