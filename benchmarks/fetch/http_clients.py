@@ -15,6 +15,7 @@ CURL = "curl"
 ARIA2 = "aria2c"
 HF = "hf download, 8 workers"
 GROKDIST = "grokdist, https"
+NO_TREES = "grokdist, https, --no-trees"
 
 
 def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[Contestant]:
@@ -78,13 +79,19 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
         ),
         Contestant(
             name=GROKDIST,
-            checks="SHA-256 as it arrives, fsync",
+            checks="SHA-256 as it arrives, fsync, trees",
             command=lambda out: fetching(payload, out, "--source", url),
             environment=own_home(home),
         ),
         Contestant(
-            name="grokdist, hub",
+            name=NO_TREES,
             checks="SHA-256 as it arrives, fsync",
+            command=lambda out: fetching(payload, out, "--source", url, "--no-trees"),
+            environment=own_home(home),
+        ),
+        Contestant(
+            name="grokdist, hub",
+            checks="SHA-256 as it arrives, fsync, trees",
             command=lambda out: fetching(
                 payload, out, "--source", f"hub:{payload.repository}@{COMMIT}"
             ),

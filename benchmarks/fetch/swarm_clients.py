@@ -21,6 +21,7 @@ from grokdist.transfer.tracker import Tracker
 
 BARE = "libtorrent alone"
 GROKDIST = "grokdist, torrent"
+NO_TREES = "grokdist, torrent, --no-trees"
 
 _ISLAND_PORT = 18681
 _DONE = "done"
@@ -161,8 +162,14 @@ def swarm_clients(payload: Payload, swarm: Swarm, home: Path) -> list[Contestant
         ),
         Contestant(
             name=GROKDIST,
-            checks="SHA-1 of pieces, SHA-256, fsync",
+            checks="SHA-1 of pieces, SHA-256, fsync, trees",
             command=lambda out: grokdist_leech(payload, swarm, out),
+            environment=own_home(home),
+        ),
+        Contestant(
+            name=NO_TREES,
+            checks="SHA-1 of pieces, SHA-256, fsync",
+            command=lambda out: grokdist_leech(payload, swarm, out, "--no-trees"),
             environment=own_home(home),
         ),
     ]
@@ -174,10 +181,10 @@ def bare_leech(swarm: Swarm, out: Path) -> list[str]:
     return [*leech, str(swarm.torrent), str(out), "--peer", swarm.peer, "--listen", "0.0.0.0:0"]
 
 
-def grokdist_leech(payload: Payload, swarm: Swarm, out: Path) -> list[str]:
+def grokdist_leech(payload: Payload, swarm: Swarm, out: Path, *more: str) -> list[str]:
     """The command line of a fetch from the swarm."""
     from_swarm = ("--torrent", str(swarm.torrent), "--peer", swarm.peer)
-    return fetching(payload, out, "--source", "torrent", *from_swarm)
+    return fetching(payload, out, "--source", "torrent", *from_swarm, *more)
 
 
 def _aria2(swarm: Swarm) -> Callable[[Path], Sequence[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.fetch import both, http_clients, swarm_clients, verifiers
@@ -106,24 +106,23 @@ def _row(figures: Mapping[str, Any], reference: float | None) -> str:
 
 def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
     for name in ("http-large", "http-small"):
-        ours = _rate(groups, name, http_clients.GROKDIST)
-        for peer, factor in ((http_clients.HF, 3.0), (http_clients.ARIA2, 2.0), ("curl", 0.8)):
-            yield from _bar(f"{_TITLES[name]} / {peer}", factor, ours, _rate(groups, name, peer))
+        asked = ((http_clients.HF, 3.0), (http_clients.ARIA2, 2.0), (http_clients.CURL, 0.8))
+        for ours in (http_clients.GROKDIST, http_clients.NO_TREES):
+            yield from _bars_against(groups, name, ours, asked)
     for name in ("swarm-large", "swarm-small"):
-        ours = _rate(groups, name, swarm_clients.GROKDIST)
-        peers = (swarm_clients.BARE, "aria2c", "transmission-cli", "qbittorrent-nox")
-        for peer in peers:
-            factor = 0.9 if peer == swarm_clients.BARE else 1.0
-            yield from _bar(f"{_TITLES[name]} / {peer}", factor, ours, _rate(groups, name, peer))
+        others = (("aria2c", 1.0), ("transmission-cli", 1.0), ("qbittorrent-nox", 1.0))
+        for ours in (swarm_clients.GROKDIST, swarm_clients.NO_TREES):
+            yield from _bars_against(groups, name, ours, ((swarm_clients.BARE, 0.9), *others))
     links = [_rate(groups, "both", each) for each in (both.HTTP, both.SWARM)]
     slower = min((each for each in links if each), default=None)
     yield from _bar("Both at once / R", 1.9, _rate(groups, "both", both.BOTH), slower)
     for name in ("verify-large", "verify-small", "verify-cold"):
-        ours = _rate(groups, name, verifiers.GROKDIST)
-        ceiling = _verify_ceiling(groups, name)
-        yield from _bar(f"{_TITLES[name]} / lower of hashing and reading", 0.95, ours, ceiling)
-        for peer in ("sha256sum by xargs, all cores", "hf cache verify", "model_signing verify"):
-            yield from _bar(f"{_TITLES[name]} / {peer}", 1.0, ours, _rate(groups, name, peer))
+        rate, ceiling = _rate(groups, name, verifiers.GROKDIST), _verify_ceiling(groups, name)
+        what = f"{_TITLES[name]}: {verifiers.GROKDIST} / lower of hashing and reading"
+        yield from _bar(what, 0.95, rate, ceiling)
+        tools = ("sha256sum by xargs, all cores", "hf cache verify", "model_signing verify")
+        peers = tuple((tool, 1.0) for tool in tools)
+        yield from _bars_against(groups, name, verifiers.GROKDIST, peers)
     for each in groups.get("start", {}).get("figures", ()):
         if each["first"]:
             seconds = _median(each, "first") or 0.0
@@ -141,6 +140,14 @@ def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
                     f"| Memory, {_TITLES[name]}, {each['name']} | ≤ {_MEMORY_MB} MB"
                     f" | {each['peak']:.0f} MB | {met} |\n"
                 )
+
+
+def _bars_against(
+    groups: Mapping[str, Any], name: str, ours: str, peers: Sequence[tuple[str, float]]
+) -> Iterator[str]:
+    for peer, factor in peers:
+        what = f"{_TITLES[name]}: {ours} / {peer}"
+        yield from _bar(what, factor, _rate(groups, name, ours), _rate(groups, name, peer))
 
 
 def _bar(what: str, factor: float, ours: float | None, theirs: float | None) -> Iterator[str]:

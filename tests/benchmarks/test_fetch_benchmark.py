@@ -125,5 +125,5 @@ def test_bars_say_what_is_met(tmp_path: Path) -> None:
         "figures": [row("curl", 1000.0), row("aria2c", 300.0), row("grokdist, https", 790.0)],
     }
     page = render({"machine": "", "versions": {}, "groups": {"http-large": group}})
-    assert "| HTTP, few large files / curl | 0.8 | 0.79 | missed |" in page
-    assert "| HTTP, few large files / aria2c | 2 | 2.63 | met |" in page
+    assert "| HTTP, few large files: grokdist, https / curl | 0.8 | 0.79 | missed |" in page
+    assert "| HTTP, few large files: grokdist, https / aria2c | 2 | 2.63 | met |" in page
