@@ -105,14 +105,19 @@ def hub(endpoint: str, **changes: Any) -> HubSource:
 
 
 def leave_part(
-    directory: Path, path: str, data: bytes, *ranges: tuple[int, int], source: str = "earlier"
+    directory: Path,
+    path: str,
+    right: bytes,
+    *ranges: tuple[int, int],
+    source: str = "earlier",
+    data: bytes | None = None,
 ) -> None:
-    """What a process leaves that brought these ranges of a file and was ended."""
+    """What a process leaves that brought ranges of a file, or of ``data`` in its place."""
     with ModelTree.create(directory) as tree:
-        part = Part(tree, entry_of(path, data))
+        part = Part(tree, entry_of(path, right))
         for start, end in ranges:
             segment = part.claim(start, end, source)
-            segment.append(data[start:end])
+            segment.append((right if data is None else data)[start:end])
             part.release(segment)
         part.close(keep=True)
 
