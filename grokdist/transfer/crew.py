@@ -22,6 +22,7 @@ from grokdist.transfer.progress import Progress, SourceCondition, SourceState
 from grokdist.transfer.rate import RateLimiter
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.tree import ModelTree, StatMark
+from grokdist.transfer.trees import load_tree
 
 _POLL_S = 0.1
 _TELL_EVERY_S = 1.0
@@ -266,6 +267,8 @@ class Crew:
         if wanted.on_trial is not None:
             self.board.reopen(wanted, wanted.on_trial)
             wanted.on_trial = None
+        if self._proved(wanted, part):
+            return
         # What an earlier run left may be of before the server was mended: begin anew first.
         if len(shares) == 1 and not part.began:
             part.discard()
@@ -296,6 +299,24 @@ class Crew:
         )
         part.drop(suspect)
         self.board.again(wanted, part)
+
+    def _proved(self, wanted: Wanted, part: Part) -> bool:
+        """Find the wrong bytes, and whose they are, by the tree whose root the manifest names.
+
+        Only such a root proves anything: one that was noted here could be anybody's.
+        """
+        entry = wanted.entry
+        root = entry.pieces_root
+        known = load_tree(self._tree, entry.path, entry.size, root) if root else None
+        damaged = known.damaged(part.fileno()) if known else []
+        if not damaged:
+            return False
+        for name, count in part.forget(damaged).items():
+            self._progress.lost(entry.path, count)
+            if name in wanted.chances:
+                self._convict(wanted, name)
+        self.board.again(wanted, part)
+        return True
 
     def _convict(self, wanted: Wanted, name: str) -> None:
         path = wanted.entry.path

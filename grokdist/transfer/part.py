@@ -18,7 +18,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
@@ -378,6 +378,23 @@ class Part:
             self._synced = now
             if self._fd >= 0:
                 self._save(durable=True)
+
+    def forget(self, ranges: Iterable[Range]) -> dict[str, int]:
+        """Forget byte ranges, which are wrong, and hash anew.
+
+        Returns:
+            who brought them, and how many bytes.
+        """
+        with self._lock:
+            before = self._filled.labels()
+            for start, end in ranges:
+                self._filled.remove(start, end)
+            after = self._filled.labels()
+            self._synced = Written()
+            self._start_hash(Written(ranges=self._filled))
+            self._save()
+        lost = {name: count - after.get(name, 0) for name, count in before.items()}
+        return {name: count for name, count in lost.items() if count}
 
     def drop(self, source: str) -> None:
         """Forget what ``source`` brought, and hash anew: it is to come from somebody else."""

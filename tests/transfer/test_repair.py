@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from grokdist.transfer.engine import FetchResult, fetch
+from grokdist.transfer.plan import make_plan
 from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.record import read_receipt
+from grokdist.transfer.sources.https import HttpsSource
 from grokdist.transfer.tree import ModelTree
 from grokdist.transfer.trees import tree_path
-from tests.servers.hub_server import HubServer
-from tests.transfer.models import HASTY, assert_complete, content, hub, plan_for
+from tests.servers.hub_server import Faults, HubServer
+from tests.transfer.models import (
+    HASTY,
+    QUICK_HTTP,
+    assert_complete,
+    content,
+    hub,
+    plan_for,
+    trusted,
+)
 
 BLOCK = 16_384
 SIZE = 3_000_001
@@ -146,3 +157,35 @@ def test_a_fetch_of_what_is_right_builds_the_trees_that_are_absent(
     assert _fetch(server, tmp_path, trees=False).trees == 0
     result = _fetch(server, tmp_path)
     assert (result.fetched_bytes, result.trees) == (0, 2)
+
+
+def test_a_tree_whose_root_is_in_the_manifest_tells_a_liar_from_the_honest(
+    tmp_path: Path,
+) -> None:
+    with HubServer(FILES) as honest:
+        first = _fetch(honest, tmp_path)
+    roots = {file.path: file.pieces_root for file in first.receipt.files}
+    (tmp_path / "ckpt-0/a").unlink()
+    spoilt = bytearray(FILES["ckpt-0/a"])
+    for offset in range(0, SIZE, 10 * BLOCK):
+        spoilt[offset] ^= 1
+    slow = Faults(throttle=1 << 20)
+    with (
+        HubServer(FILES, faults=slow) as honest,
+        HubServer(FILES | {"ckpt-0/a": bytes(spoilt)}, faults=slow) as liar,
+    ):
+        sources = [HttpsSource(each.mirror, settings=QUICK_HTTP) for each in (liar, honest)]
+        plan = plan_for(FILES, tmp_path, *sources)
+        files = tuple(
+            replace(entry, pieces_root=roots[entry.path])
+            for entry in plan.request.trusted.manifest.files
+        )
+        manifest = replace(plan.request.trusted.manifest, files=files)
+        request = replace(plan.request, trusted=trusted(manifest))
+        result = fetch(make_plan(request, sources), patience=HASTY)
+        shares = dict(result.sources)
+    assert_complete(tmp_path, FILES)
+    # Of what the liar brought, the wrong blocks came again, and nothing else.
+    lied = shares[sources[0].name]
+    assert lied > SIZE // 10
+    assert 0 < result.fetched_bytes - SIZE < lied // 4
