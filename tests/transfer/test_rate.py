@@ -138,6 +138,15 @@ def test_streams_and_a_swarm_share_alike(
     assert by_swarm == pytest.approx(10 * RATE, rel=0.15)
 
 
+def test_streams_that_come_later_soon_have_theirs(clock: Clock, limiter: RateLimiter) -> None:
+    swarm, stream = Swarm(limiter, speed=10 * RATE), Stream(limiter, speed=0)
+    play(clock, 10, [stream], [swarm])
+    stream.speed = 10 * RATE
+    play(clock, 2.5, [stream], [swarm])
+    by_stream, _ = play(clock, 2, [stream], [swarm])
+    assert by_stream >= 0.4 * 2 * RATE
+
+
 @pytest.mark.parametrize(("slow", "fast"), [("swarm", "stream"), ("stream", "swarm")])
 def test_what_one_leaves_the_other_has(
     clock: Clock, limiter: RateLimiter, slow: str, fast: str

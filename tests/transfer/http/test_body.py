@@ -99,6 +99,27 @@ def test_a_block_that_fills_slowly_is_handed_out_as_it_is(serve: type[Serving]) 
         assert got + _read(body, len(DATA) - len(got), 1 << 20) == DATA
 
 
+def test_a_block_that_drips_is_handed_out_too(serve: type[Serving]) -> None:
+    enough = threading.Event()
+
+    def script(asked: Asked) -> Iterator[bytes | float]:
+        yield head(Content_Length=len(DATA)) + DATA[:100_000]
+        for place in range(100_000, 101_000):
+            if enough.is_set():
+                return
+            yield DATA[place : place + 1]
+            yield 0.01
+
+    with serve(script) as serving:
+        body, got = Body(serving.get(), 30.0), b""
+        buffer = memoryview(bytearray(1 << 20))
+        while len(got) <= 100_000:
+            got += buffer[: body.read_into(buffer[: len(DATA) - len(got)])]
+        enough.set()
+        assert len(got) < 101_000
+        assert DATA.startswith(got)
+
+
 def test_the_end_of_the_connection_is_the_end(serve: type[Serving]) -> None:
     def script(asked: Asked) -> Iterator[bytes | float]:
         yield head(Content_Length=len(DATA)) + DATA[:300_001]

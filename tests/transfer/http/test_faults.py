@@ -91,15 +91,20 @@ def ignores_ranges(asked: Asked) -> Body:
         raise HangUp
 
 
-def _resumed(**wrong: object) -> Script:
-    """Breaks off, and answers the request for the rest with a wrong header."""
+def _resumed(shift: int = 0, longer: int = 0, **wrong: object) -> Script:
+    """Breaks off, and answers the request for the rest wrongly, with a body to match."""
 
     def script(asked: Asked) -> Body:
         data, first = _whole(asked)
         if asked.range is None:
             yield _answer(asked) + data[:HALF]
             raise HangUp
-        yield _answer(asked, **wrong) + data[first:]
+        end = (asked.range[1] or len(data)) + longer
+        ranged = {
+            "Content_Length": end - first,
+            "Content_Range": f"bytes {first + shift}-{end - 1 + shift}/*",
+        }
+        yield _answer(asked, **{**ranged, **wrong}) + data[first:] + bytes(longer)
 
     return script
 
@@ -236,10 +241,11 @@ ROWS: dict[str, Fault] = {
     "drips headers": Fault(drips_headers, NoSourceError, "nothing arrives"),
     "200 to a range": Fault(ignores_ranges),
     "range of others": Fault(
-        _resumed(Content_Range="bytes 0-99999/*"), NoSourceError, "answered bytes 0-99999"
+        _resumed(shift=-1), NoSourceError, "answered bytes 99999-.*of a request for 100000-"
     ),
-    "range too far": Fault(
-        _resumed(Content_Range="bytes 100000-999999/*"), NoSourceError, "bytes 100000-999999 of"
+    "range too far": Fault(_resumed(longer=5), NoSourceError, "answered bytes 100000-200004 of"),
+    "range of another length": Fault(
+        _resumed(Content_Length=100_001), NoSourceError, "answered bytes 100000-199999 of"
     ),
     "range of another total": Fault(
         _resumed(Content_Range="bytes 100000-199999/7"), DigestMismatchError, "got 7 bytes"

@@ -127,6 +127,7 @@ def test_an_end_that_is_lowered_meanwhile_is_kept_to() -> None:
         bucket.on_append = lower
         _stream().fetch(server.url + "a", {}, ENTRY, bucket, Stop())
         assert bucket.data == DATA[:123_456]
+        assert bucket.offset <= 123_456 + QUICK_HTTP.block
 
 
 def test_a_stop_ends_a_read_that_waits() -> None:
@@ -190,6 +191,8 @@ def test_where_redirects_led_is_asked_again_until_it_refuses() -> None:
         expired.add("0")
         assert _bring(stream, front.url + "a", 300_000, 400_000) == DATA[300_000:400_000]
         assert (len(front.asked), keys[3:]) == (2, ["0", "1"])
+        assert _bring(stream, front.url + "a", 0, len(DATA)) == DATA
+        assert cdn.ranges("a")[-1] is None
 
 
 def test_a_download_host_that_went_away_is_not_asked_forever() -> None:
