@@ -31,10 +31,10 @@ from grokdist.transfer.hashing import (
     FileCheck,
     Task,
     Worker,
+    ask_for,
     check_file,
     default_jobs,
     in_parallel,
-    read_ahead,
 )
 from grokdist.transfer.index import Hashed, Index
 from grokdist.transfer.lock import exclusive
@@ -267,7 +267,7 @@ class _Run:
             return ((start, end),), frozenset({None})
         try:
             before = StatMark.of(os.fstat(fd))
-            read_ahead(fd, entry.size)
+            ask_for(fd, start, end - start)
             found = kept.damaged(
                 fd,
                 start=start,
