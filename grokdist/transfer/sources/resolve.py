@@ -18,6 +18,7 @@ from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.lazy import LazySource
 
 if TYPE_CHECKING:
+    from grokdist.transfer.sources.http_transport import HttpSettings
     from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
 _FORMS = "hub, torrent, https, local, hub:ORG/NAME[@REVISION], https:URL or local:FOLDER"
@@ -124,7 +125,9 @@ def _hub(source: ManifestSource, request: FetchRequest) -> Source:
     def build() -> Source:
         from grokdist.transfer.sources.hub import HubSource
 
-        return HubSource(source.location, revision=source.revision, slots=slots)
+        return HubSource(
+            source.location, revision=source.revision, slots=slots, settings=_http(slots)
+        )
 
     name = f"hub:{source.location}"
     slots = request.connections or _HTTP_SLOTS
@@ -138,7 +141,15 @@ def _https(source: ManifestSource, request: FetchRequest) -> Source:
     from grokdist.transfer.sources.https import HttpsSource
 
     slots = request.connections or _HTTP_SLOTS
-    return HttpsSource(source.location, files=source.files, slots=slots)
+    return HttpsSource(source.location, files=source.files, slots=slots, settings=_http(slots))
+
+
+def _http(slots: int) -> HttpSettings:
+    """Who asks for more connections to a source than a host is given by default means it."""
+    from grokdist.transfer.sources.http_transport import HttpSettings
+
+    default = HttpSettings()
+    return replace(default, host_connections=max(default.host_connections, slots))
 
 
 def _local(source: ManifestSource, request: FetchRequest) -> Source:

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from grokdist.catalog.manifest import Source, SourceKind
 from grokdist.errors import DigestMismatchError
 from grokdist.transfer.engine import fetch
 from grokdist.transfer.sources.http_hosts import SHARED, HostSlots
 from grokdist.transfer.sources.https import HttpsSource
+from grokdist.transfer.sources.resolve import build_sources
 from grokdist.transfer.stop import Stop
 from tests.servers.hub_server import wait_until
 from tests.servers.raw_server import Asked, RawServer, head, honest
-from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, plan_for
+from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, plan_for, request_for
 
 FILES = {name: content(name, 60_000) for name in "abcdefgh"}
 
@@ -123,3 +125,17 @@ def test_a_slot_comes_back_after_every_kind_of_end(tmp_path: Path) -> None:
         with pytest.raises(DigestMismatchError, match="got 5 bytes"):
             fetch(plan_for(files, tmp_path, source), patience=patience)
     assert SHARED.busy("127.0.0.1") == 0
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 8), (2, 8), (12, 12)])
+def test_who_asks_for_more_connections_gets_them(
+    tmp_path: Path, asked: int | None, given: int
+) -> None:
+    listed = (
+        Source(kind=SourceKind.HTTPS, location="https://mirror.test/"),
+        Source(kind=SourceKind.HUB, location="xai-org/grok-1"),
+    )
+    request = request_for(FILES, tmp_path, connections=asked, extra_sources=listed)
+    https, hub = build_sources(request)
+    for each in (https, hub._made()):  # type: ignore[attr-defined]
+        assert each._stream._settings.host_connections == given  # type: ignore[attr-defined]
