@@ -112,10 +112,7 @@ class Bench:
         lacking = missing("nginx", "tc", "ip", "nsenter", "unshare")
         if lacking is not None:
             raise LookupError(lacking)
-        payload = make_payload(
-            self.home, "half", files=self.options.files, size=self.options.size // 2
-        )
-        warm(payload)
+        payload = self._payload("large")
         return payload, both_contest(self.arena, payload, self.address, self.options.rate)
 
     def _verify(self, which: str) -> tuple[Payload, list[Figures]]:
