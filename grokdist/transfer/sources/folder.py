@@ -202,8 +202,7 @@ def _joined(folders: Sequence[str], target: str) -> str | None:
 
 
 def _below(target: Path, repository: Path) -> str | None:
-    if ".." in target.parts:
-        return None
+    """An absolute link's path inside the repository; one with ``..`` in it is refused later."""
     for root in (repository.absolute(), repository.resolve()):
         if target.is_relative_to(root):
             return target.relative_to(root).as_posix()

@@ -86,6 +86,9 @@ def test_the_right_repository_and_revision_come_first(tmp_path: Path) -> None:
         "../../blobs",
         ".",
         "../../../../../../../../../../../../../../../etc/hostname",
+        "{repository}/blobs/../../secret",
+        "{repository}/blobs/link",
+        "{repository}",
     ],
 )
 def test_a_link_in_a_cache_that_leaves_its_repository_is_not_followed(
@@ -100,7 +103,7 @@ def test_a_link_in_a_cache_that_leaves_its_repository_is_not_followed(
     (repository / "linked").symlink_to(cache / "models--other--one/blobs")
     link = repository / "snapshots" / REVISION / "LICENSE.txt"
     link.unlink()
-    link.symlink_to(target)
+    link.symlink_to(target.format(repository=repository))
     entry = entry_of("LICENSE.txt", secret)
     # By its name it is nowhere either: a search by name does not look into what links name.
     assert Folder(repository).find(entry) is None
