@@ -22,8 +22,9 @@ from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_membership import Membership, Seat
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_swarm import SwarmStatus
+from grokdist.transfer.writeback import begin_writeback
 
-_STEP = 16 << 20
+_STEP = 8 << 20
 _STEP_S = 1.0
 _BLOCK = 1 << 20
 _POLL_S = 0.5
@@ -181,13 +182,15 @@ class TorrentSource(AnyRange):
     def _take(
         self, seat: Seat, segment: Segment, upto: int, stop: threading.Event, *, shared: bool
     ) -> None:
-        if shared:
-            before = segment.offset
-            segment.adopt(upto)
-            segment.arrived(segment.offset - before)
-            return
         path = seat.storage.path_of(seat.file.index)
         with path.open("rb", buffering=0) as stream:
+            if shared:
+                before = segment.offset
+                # The sync before the file gets its name then finds little to do.
+                begin_writeback(stream.fileno(), before, upto - before)
+                segment.adopt(upto)
+                segment.arrived(segment.offset - before)
+                return
             stream.seek(segment.offset)
             while segment.offset < min(upto, segment.end) and not stop.is_set():
                 block = stream.read(min(_BLOCK, upto - segment.offset))

@@ -80,7 +80,7 @@ def pack(settings: SwarmSettings) -> lt.settings_pack:
         "send_buffer_watermark": 4 << 20,
         "recv_socket_buffer_size": 1 << 20,
         "send_socket_buffer_size": 1 << 20,
-        "max_queued_disk_bytes": 256 << 20,
+        "max_queued_disk_bytes": 64 << 20,
         "max_out_request_queue": 2_000,
         "connections_limit": 200,
         "max_metadata_size": MAX_METADATA,

@@ -7,6 +7,7 @@ the file system. Who wants which file, and what becomes of it, is left to ``torr
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -85,6 +86,8 @@ class Swarm:
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
         self._flushes = 0
+        self._asking = itertools.count()
+        self._flushed = -1
         self._checked = False
         self._error: OSError | str | None = None
         self._barrier = threading.Lock()
@@ -178,11 +181,17 @@ class Swarm:
         Raises:
             SourceError: it takes longer than a minute.
         """
+        asked = next(self._asking)
         with self._barrier:
+            if self._flushed >= asked:
+                # One that began after we asked has ended while we waited for our turn.
+                return
+            covers = next(self._asking)
             goal = self._flushes + 2
             self._handle.flush_cache()
             self._handle.flush_cache()
             self._await(lambda: self._flushes >= goal, "flush its cache")
+            self._flushed = covers
 
     def raise_error(self) -> None:
         """Raise what libtorrent could not get over, if anything.
