@@ -57,10 +57,19 @@ class FileCheck:
         return self.expected == self.got
 
 
-def default_jobs() -> int:
-    """Threads that hashing uses unless told: the cores, as far as disks follow."""
+def cores() -> int:
+    """Cores that this process may use."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(usable or 1, 16)
+    return usable or 1
+
+
+def default_jobs() -> int:
+    """Threads that hashing uses unless told.
+
+    Two a core on small machines, so that one hashes while another waits for the disk; that many
+    wait for any disk together on large ones.
+    """
+    return min(2 * cores(), max(cores(), 32))
 
 
 def check_file(

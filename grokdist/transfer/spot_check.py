@@ -132,7 +132,7 @@ def verify_sample(
         seed: None to draw one that nobody can know beforehand.
         receipt: as for ``verify``; it names roots where the manifest does not.
         include: glob patterns that restrict the check.
-        jobs: ranges checked at once; None for the number of cores.
+        jobs: ranges checked at once; None for what suits the cores.
         progress: who listens.
 
     Raises:

@@ -33,6 +33,7 @@ from grokdist.transfer.hashing import (
     Worker,
     ask_for,
     check_file,
+    cores,
     default_jobs,
     in_parallel,
 )
@@ -75,7 +76,7 @@ def verify(
         trees: build the tree of each file that has none from the bytes that are read anyway, a
             second hash beside the first, and note the roots in the directory's receipt. Without
             this none is built.
-        jobs: files hashed at once; None for the number of cores.
+        jobs: files hashed at once; None for what suits the cores.
         progress: who listens.
 
     Raises:
@@ -103,7 +104,7 @@ def verify(
                 run.right(entry, row)
             else:
                 to_hash.append(entry)
-        run.hash(to_hash, scope.present, jobs or default_jobs())
+        run.hash(to_hash, scope.present, jobs)
         _remember(tree, index, run)
         if trees:
             _note_roots(tree, run)
@@ -164,12 +165,12 @@ class _Run:
         self.size += entry.size
 
     def hash(
-        self, entries: Sequence[FileEntry], present: Mapping[str, os.stat_result], jobs: int
+        self, entries: Sequence[FileEntry], present: Mapping[str, os.stat_result], jobs: int | None
     ) -> None:
         """Hash files on all cores, in an order that keeps them busy to the end."""
         size = sum(entry.size for entry in entries)
         self._progress.begin("verify", files=len(entries), size=size, have=0)
-        whole, divided = self._divide(entries, jobs)
+        whole, divided = self._divide(entries, jobs or cores())
         ordered = in_order(
             whole,
             size=lambda entry: entry.size,
@@ -179,7 +180,7 @@ class _Run:
         tasks: list[Task[_Outcome]] = [self._whole(entry) for entry in ordered]
         for entry in divided:
             tasks += self._portions(entry)
-        outcomes = in_parallel(tasks, jobs=min(jobs, max(len(tasks), 1)))
+        outcomes = in_parallel(tasks, jobs=min(jobs or default_jobs(), max(len(tasks), 1)))
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 self._take(outcome)
