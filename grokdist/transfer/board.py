@@ -25,156 +25,22 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
+from grokdist.transfer import portions
+from grokdist.transfer.claims import Claim, Patience, SourceView, Standing, Wanted
 from grokdist.transfer.concurrency import Concurrency
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.ranges import Range
 from grokdist.transfer.sources.base import Source
-from grokdist.transfer.stop import Stop
 
 _TICK_S = 0.25
 _YOUTH_S = 0.5
 """Age at which a claim's rate begins to tell something."""
-_STRETCH_S = 8.0
-_STRETCH_LEAST = 8 << 20
-_STRETCH_MOST = 64 << 20
-_SHARED_FROM = 64 << 20
-_SHARED_FROM_S = 2.0
 _WHOLE_KINDS = (SourceKind.LOCAL, SourceKind.TORRENT)
 _WORTH_S = 1.0
 """Seconds that a claim must still take for help with it to be worth a request."""
-_LEAST = 256 << 10
 _PARKED_MOST = 32
-_ALIGN = 16 << 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Patience:
-    """How long a fetch bears with sources that fail.
-
-    Attributes:
-        tries: failures in a row, without a byte in between, that end a source's turn.
-        tries_unproven: the same for a source that has not delivered anything yet.
-        rest: seconds of the first rest; doubled with each failure, plus or minus a quarter.
-        longest_rest: seconds that a rest is never longer than.
-        longest_retry_after: seconds that a source may ask us to wait.
-        stall: seconds without progress after which a claim is taken back.
-        slowest: bytes a second below which a stream counts as stalled.
-        idle: seconds without a byte after which an idle source may take over.
-    """
-
-    tries: int = 8
-    tries_unproven: int = 4
-    rest: float = 0.5
-    longest_rest: float = 30.0
-    longest_retry_after: float = 600.0
-    stall: float = 60.0
-    slowest: int = 1024
-    idle: float = 5.0
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class Standing:
-    """How a source stands, with one file or as a whole.
-
-    Attributes:
-        failures: failures in a row.
-        not_before: monotonic time until which it rests.
-        closed: True when it is not asked any more.
-        wrong: True when that is because it delivered wrong bytes.
-        reason: the last failure, for people.
-    """
-
-    failures: int = 0
-    not_before: float = 0.0
-    closed: bool = False
-    wrong: bool = False
-    reason: str = ""
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class Wanted:
-    """One file that is to be fetched, and how each source stands with it.
-
-    Attributes:
-        entry: the file.
-        chances: how each source that may have it stands with it.
-        part: its part, while it is open.
-        claims: who works on it.
-        alone: True where one source must bring all of it, so that it alone can be blamed.
-        suspects: sources that were suspected of wrong bytes, the one on trial last.
-        on_trial: the source whose bytes are being fetched again from others.
-        barred: True where the source on trial would otherwise be asked.
-        taken: True once every byte is here, while the file is checked and committed.
-        got: the last wrong digest or size.
-    """
-
-    entry: FileEntry
-    chances: dict[str, Standing]
-    part: Part | None = None
-    claims: set[Claim] = field(default_factory=set)
-    alone: bool = False
-    suspects: list[str] = field(default_factory=list)
-    on_trial: str | None = None
-    barred: bool = False
-    taken: bool = False
-    got: str = ""
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class Claim:
-    """One source working on one byte range of a file.
-
-    Attributes:
-        wanted: the file.
-        source: the source.
-        segment: the range; None until the part is open.
-        stop: ends the work on it.
-        stalled: True when the claim was taken back for want of progress.
-        robbed: True when a helper took all that was left of it.
-        received: bytes that arrived under this claim.
-        watched: True while progress is expected of it.
-        since: monotonic time of the start of the watch window.
-        window: bytes that arrived in the watch window.
-        last: monotonic time of the last byte.
-        rests: rests that the source had taken when the claim was made.
-        rate: bytes a second lately; None while too young to tell.
-        counted: ``received`` when the rate was last taken.
-    """
-
-    wanted: Wanted
-    source: Source
-    segment: Segment | None = None
-    stop: Stop = field(default_factory=Stop)
-    stalled: bool = False
-    robbed: bool = False
-    received: int = 0
-    watched: bool = False
-    since: float = 0.0
-    window: int = 0
-    last: float = 0.0
-    rests: int = 0
-    rate: float | None = None
-    counted: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceView:
-    """How a source is doing, for people.
-
-    Attributes:
-        active: claims it works on.
-        resting: seconds until it is asked again.
-        closed: True when it is not asked any more.
-        reason: its last failure as a whole.
-    """
-
-    active: int
-    resting: float
-    closed: bool
-    reason: str
 
 
 class Board:
@@ -582,8 +448,7 @@ class Board:
         """How much of a free range one claim gets: all of it, unless others stand idle by it."""
         start, end = chosen
         pace = self._pace.get(source.name, 0.0)
-        # A range that takes a moment is not worth the requests.
-        short = end - start <= max(pace * _SHARED_FROM_S, _SHARED_FROM)
+        short = not portions.worth_sharing(end - start, pace)
         lanes = sum(
             lane.allowed - self._active[name]
             for name, lane in self._lanes.items()
@@ -592,7 +457,7 @@ class Board:
         whole = short or wanted.alone or source.kind in _WHOLE_KINDS
         if whole or len(self._free) >= lanes:
             return chosen
-        return start, min(end, start + _stretch(pace))
+        return start, min(end, start + portions.stretch(pace))
 
     def _help(self, source: Source, now: float) -> Claim | None:
         """Take a share of the claim that would take longest, if that ends it sooner."""
@@ -634,19 +499,11 @@ class Board:
         """Shorten a claim; returns the range behind it that ``source`` takes."""
         theirs = victim.rate or 0.0
         # Of a source whose pace is not known, less would leave a dying one half of the rest.
-        ours = self._pace.get(source.name) or max(theirs, float(_LEAST))
-        start, end = segment.offset, segment.end
-        if ours >= 2 * theirs and (end - start <= 4 * _LEAST or ours >= 8 * theirs):
-            cut = start
-        else:
-            cut = end - int((end - start) * ours / (ours + theirs))
-        if end - start > _stretch(theirs) + _stretch(ours):
-            # Not far ahead of the front: what arrives is hashed while it is still in memory.
-            cut = start + _stretch(theirs)
-        if cut > start:
-            cut = -(-cut // _ALIGN) * _ALIGN
-            if end - cut < _LEAST:
-                return None
+        ours = self._pace.get(source.name) or max(theirs, float(portions.LEAST))
+        end = segment.end
+        cut = portions.cut(segment.offset, end, theirs=theirs, ours=ours)
+        if cut is None:
+            return None
         cut = victim.source.lets_go(victim.wanted.entry, cut)
         if cut >= end:
             return None
@@ -654,7 +511,7 @@ class Board:
         if chosen is None:
             return None
         begin = segment.give_up(chosen[0])
-        upto = min(chosen[1], begin + _stretch(ours))
+        upto = min(chosen[1], begin + portions.stretch(ours))
         return (begin, upto) if begin < upto else None
 
     def _claimed(
@@ -768,8 +625,3 @@ class Board:
             if oldest.part is not None and not oldest.claims and not oldest.taken:
                 oldest.part.close(keep=True)
                 oldest.part = None
-
-
-def _stretch(rate: float) -> int:
-    """Bytes that a claim of a shared file has: some seconds' worth."""
-    return int(min(max(rate * _STRETCH_S, _STRETCH_LEAST), _STRETCH_MOST))

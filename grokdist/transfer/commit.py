@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from grokdist.transfer.part import PARTS, Part
+from grokdist.transfer.part import Part
+from grokdist.transfer.part_files import PARTS
 from grokdist.transfer.tree import ModelTree, StatMark, split
 
 _BATCH = 64

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import DigestMismatchError, GrokdistError, SourceError
-from grokdist.transfer.board import Board, Claim, Patience, Standing, Wanted
+from grokdist.transfer.board import Board
+from grokdist.transfer.claims import Claim, Patience, Standing, Wanted
 from grokdist.transfer.commit import Committer, Finished
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.preallocate import allocate

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.transfer.adopt import link_files
-from grokdist.transfer.board import Patience
+from grokdist.transfer.claims import Patience
 from grokdist.transfer.crew import Crew
 from grokdist.transfer.failure import failure
 from grokdist.transfer.holdings import HERE, Holdings
@@ -24,7 +24,8 @@ from grokdist.transfer.index import Hashed, Index
 from grokdist.transfer.lease import Lease
 from grokdist.transfer.lock import exclusive
 from grokdist.transfer.name_clash import refuse_clashes
-from grokdist.transfer.part import Part, part_bytes
+from grokdist.transfer.part import Part
+from grokdist.transfer.part_files import part_bytes
 from grokdist.transfer.plan import FileState, Plan, make_plan
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.rate import RateLimiter

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from grokdist.errors import DigestMismatchError, GrokdistError, NoSourceError
-from grokdist.transfer.board import Board, Wanted
+from grokdist.transfer.board import Board
+from grokdist.transfer.claims import Wanted
 from grokdist.transfer.plan import check_entry
 
 

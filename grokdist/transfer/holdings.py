@@ -12,7 +12,7 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, GrokdistError
 from grokdist.transfer.hashing import FileCheck, check_files, default_jobs
 from grokdist.transfer.index import Hashed, Index
-from grokdist.transfer.part import write_part
+from grokdist.transfer.part_files import write_part
 from grokdist.transfer.plan import FileState, PlannedFile, check_entry
 from grokdist.transfer.progress import DISK, Progress
 from grokdist.transfer.ranges import Range, RangeMap, gaps

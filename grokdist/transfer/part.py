@@ -7,14 +7,12 @@ byte once: from memory by whoever brings the file's front, and from the page cac
 and the state of the hash are noted in a state file, so that another process goes on at that byte
 and hashes nothing twice.
 
-Nothing is trusted that was not hashed: the digest of the whole decides, and only ``commit`` gives
-the file its name.
+Nothing is trusted that was not hashed: the digest of the whole decides.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 import threading
@@ -22,15 +20,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, StoreError, UnsafePathError
+from grokdist.errors import DigestMismatchError, StoreError
 from grokdist.transfer.boot import boot_id
-from grokdist.transfer.part_state import PartState, StateFile, Written, read_state
+from grokdist.transfer.part_files import (
+    copy_range,
+    expected_digest,
+    of_swarm,
+    part_name,
+    state_name,
+    within,
+)
+from grokdist.transfer.part_state import PartState, StateFile, Written
 from grokdist.transfer.ranges import Range, RangeMap, gaps
-from grokdist.transfer.tree import STATE, ModelTree, refusal
+from grokdist.transfer.tree import ModelTree, refusal
 from grokdist.transfer.writeback import begin_writeback
-from grokdist.trust.digest import ContentDigest, StreamHasher
-
-PARTS = f"{STATE}/parts"
+from grokdist.trust.digest import StreamHasher
 
 SAVE_EVERY = 4 << 20
 """Bytes of a part after which its state is written down; what a killed process loses at most."""
@@ -39,38 +43,6 @@ WRITE_BACK_EVERY = 8 << 20
 """Bytes of a segment after which the disk is to begin with them."""
 
 _BLOCK = 1 << 20
-
-
-def part_name(path: str) -> str:
-    """Where the bytes of ``path`` are gathered, relative to the model directory."""
-    return f"{PARTS}/{path}.part"
-
-
-def state_name(path: str) -> str:
-    """Where their state is, relative to the model directory."""
-    return f"{PARTS}/{path}.state"
-
-
-def part_bytes(tree: ModelTree, entry: FileEntry) -> int:
-    """Bytes of ``entry`` that are here already, by what was written down (not hashed now)."""
-    status = tree.stat(part_name(entry.path))
-    if status is None or (status.st_nlink > 1 and not _of_swarm(tree, status)):
-        return 0
-    state = read_state(tree, state_name(entry.path))
-    if state is None or state.digest != str(expected_digest(entry)) or state.size != entry.size:
-        return 0
-    return _within(state.usable.ranges, status.st_size).size
-
-
-def expected_digest(entry: FileEntry) -> ContentDigest:
-    """The digest that the content of ``entry`` must have.
-
-    Raises:
-        ManifestError: the entry names none.
-    """
-    return ContentDigest.choose(
-        path=entry.path, sha256=entry.sha256, git_blob=entry.git_blob, lfs=entry.lfs
-    )
 
 
 class Segment:
@@ -479,7 +451,7 @@ class Part:
                 own = self._tree.open(name, flags)
                 try:
                     for start, end, _ in self._filled:
-                        _copy(self._fd, own, start, end)
+                        copy_range(self._fd, own, start, end)
                 finally:
                     os.close(own)
                 self._tree.rename(name, part_name(self.entry.path))
@@ -534,7 +506,7 @@ class Part:
             status is not None
             and stat.S_ISREG(status.st_mode)
             and status.st_nlink > 1
-            and not _of_swarm(self._tree, status)
+            and not of_swarm(self._tree, status)
         ):
             # Another name for the same file may lie outside the directory.
             self._tree.remove(name)
@@ -547,7 +519,7 @@ class Part:
         if state is None or state.digest != str(self.expected) or state.size != self.entry.size:
             return Written()
         usable = state.usable
-        kept = _within(usable.ranges, size)
+        kept = within(usable.ranges, size)
         hash_state = usable.state
         if hash_state is not None and hash_state.offset > kept.contiguous(0):
             hash_state = None
@@ -625,57 +597,6 @@ class Part:
             self._state.save(state, durable=durable)
         except OSError as error:
             raise refusal(self.entry.path, error) from error
-
-
-def write_part(tree: ModelTree, entry: FileEntry, good: RangeMap) -> None:
-    """Make a part of the file ``entry`` that stands in its place, of which only ``good`` is right.
-
-    The file keeps its bytes; the ranges that are not ``good`` are then fetched anew.
-    """
-    state = StateFile(tree, state_name(entry.path))
-    with contextlib.closing(state):
-        # The state first: without the part it says nothing, and with it nothing may be missing.
-        state.save(
-            PartState(
-                digest=str(expected_digest(entry)),
-                size=entry.size,
-                written=Written(ranges=good),
-                synced=Written(ranges=good),
-                boot=boot_id(),
-            ),
-            durable=True,
-        )
-    tree.rename(entry.path, part_name(entry.path), durable=True)
-
-
-def _of_swarm(tree: ModelTree, status: os.stat_result) -> bool:
-    """True where the second name of a file is the one that libtorrent wrote to it by."""
-    if status.st_nlink != 2:
-        return False
-    try:
-        with tree.folder((STATE, "swarm")) as handle, os.scandir(handle) as entries:
-            return any(each.inode() == status.st_ino for each in entries)
-    except (FileNotFoundError, UnsafePathError):
-        return False
-
-
-def _copy(source: int, target: int, start: int, end: int) -> None:
-    """Copy a byte range between two open files, in the kernel where it can."""
-    while start < end:
-        try:
-            count = os.copy_file_range(source, target, end - start, start, start)
-        except (AttributeError, OSError):
-            count = os.pwrite(target, os.pread(source, min(_BLOCK, end - start), start), start)
-        if not count:
-            raise OSError(errno.EIO, "the part ends early")
-        start += count
-
-
-def _within(ranges: RangeMap, size: int) -> RangeMap:
-    """The ranges that a file of ``size`` bytes can hold."""
-    kept = ranges.copy()
-    kept.cut(size)
-    return kept
 
 
 def _ignore(_: int) -> None:

@@ -19,7 +19,7 @@ from grokdist.catalog.manifest import FileEntry, SourceKind, TrustedManifest
 from grokdist.catalog.manifest import Source as ManifestSource
 from grokdist.errors import ResourceError, StoreError, UnsafePathError, UsageError
 from grokdist.transfer.index import Index
-from grokdist.transfer.part import part_bytes, part_name
+from grokdist.transfer.part_files import part_bytes, part_name
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split

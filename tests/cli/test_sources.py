@@ -10,7 +10,7 @@ import pytest
 
 import grokdist
 from grokdist.catalog.registry import Registry
-from grokdist.transfer.part import part_bytes
+from grokdist.transfer.part_files import part_bytes
 from grokdist.transfer.seeding import Seeder
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import CreatedTorrent, TorrentVersion, create_torrent

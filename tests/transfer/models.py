@@ -17,8 +17,9 @@ from grokdist.catalog.manifest import (
     Source,
     TrustedManifest,
 )
-from grokdist.transfer.board import Patience
-from grokdist.transfer.part import Part, part_bytes
+from grokdist.transfer.claims import Patience
+from grokdist.transfer.part import Part
+from grokdist.transfer.part_files import part_bytes
 from grokdist.transfer.plan import FetchRequest, Plan, make_plan
 from grokdist.transfer.sources.base import Source as LiveSource
 from grokdist.transfer.sources.http_transport import HttpSettings

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
-from grokdist.transfer.board import Board, Claim, Patience
+from grokdist.transfer.board import Board
+from grokdist.transfer.claims import Claim, Patience
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.ranges import Range
 from grokdist.transfer.sources.base import AnyRange

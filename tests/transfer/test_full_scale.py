@@ -21,7 +21,7 @@ from grokdist.catalog.manifest import FileEntry, TrustedManifest
 from grokdist.catalog.registry import Registry
 from grokdist.errors import DigestMismatchError, ResourceError
 from grokdist.transfer.engine import fetch
-from grokdist.transfer.part import write_part
+from grokdist.transfer.part_files import write_part
 from grokdist.transfer.plan import FetchRequest, FileState, make_plan
 from grokdist.transfer.ranges import RangeMap
 from grokdist.transfer.sources.http_transport import HttpTransport

@@ -17,7 +17,8 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, ResourceError, StoreError, UnsafePathError
 from grokdist.transfer import part as part_module
 from grokdist.transfer import part_state
-from grokdist.transfer.part import Part, Segment, part_bytes, part_name, state_name, write_part
+from grokdist.transfer.part import Part, Segment
+from grokdist.transfer.part_files import part_bytes, part_name, state_name, write_part
 from grokdist.transfer.ranges import RangeMap
 from grokdist.transfer.tree import ModelTree
 from grokdist.trust.resumable_sha256 import resumable

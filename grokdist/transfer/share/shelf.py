@@ -19,7 +19,7 @@ from typing import Protocol
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import StoreError, UnsafePathError
-from grokdist.transfer.part import expected_digest, part_name, state_name
+from grokdist.transfer.part_files import expected_digest, part_name, state_name
 from grokdist.transfer.part_state import read_state
 from grokdist.transfer.ranges import Range, RangeMap
 from grokdist.transfer.share.content import Content
@@ -66,6 +66,8 @@ class Shelf:
         self._parts: dict[int, RangeMap] = {}
         self._whole: dict[int, str] = {}
         self._takings: dict[int, tuple[int, Advancing, int]] = {}
+        self._offsets: dict[int, int] = {}
+        self._moved = 0.0
         self._sampled = 0.0
 
     def add(self, number: int, ranges: Iterable[Range]) -> None:
@@ -120,6 +122,16 @@ class Shelf:
                 for number, segment, told in self._takings.values()
                 if told < segment.end
             ]
+
+    @property
+    def moved(self) -> float:
+        """Monotonic time at which bytes were last seen to come from the origin; 0 for never."""
+        with self._changed:
+            offsets = {key: segment.offset for key, (_, segment, _) in self._takings.items()}
+            if offsets != self._offsets:
+                self._offsets = offsets
+                self._moved = time.monotonic()
+            return self._moved
 
     def ranges(self, number: int) -> tuple[Range, ...]:
         """What can be given of a file now."""
