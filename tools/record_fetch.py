@@ -150,7 +150,9 @@ def recorded_fetch() -> list[tuple[float, str]]:
         mirror = stack.enter_context(
             HubServer(files, faults=Faults(throttle=70_000, slow_down=2, retry_after="4"))
         )
-        torrent = create_torrent(bundled, paths, name="grok-mini", version=TorrentVersion.HYBRID)
+        torrent = create_torrent(
+            bundled, paths, name="grok-mini", version=TorrentVersion.HYBRID, piece_size=1 << 16
+        )
         (folder / "grok-mini.torrent").write_bytes(torrent.data)
         seeder = stack.enter_context(
             Seeder(torrent.data, bundled, settings=SwarmSettings.on_loopback(max_upload=250_000))
