@@ -13,17 +13,21 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 _BURST_S = 0.05
 """Seconds of the rate that may be made up for after a pause: timers are late, threads wait."""
 _LEAST_WAIT_S = 0.002
-_LONGEST_DEBT_S = 1.0
+_LONGEST_DEBT_S = 20.0
 """Seconds that a share which takes more than it was told can hold the streams up."""
 _PERIOD_S = 1.0
+_MEMORY = 6
+"""Periods over which the use of a share is averaged."""
 _WANTS_MORE = 0.8
 _GROWTH = 1.25
 _LEAST_SHARE = 1 << 14
+_NEVER = 1e18
 
 Apply = Callable[[int], object]
 
@@ -45,6 +49,7 @@ class RateLimiter:
         self._waited = False
         self._streams = math.inf
         self._shares: list[Share] = []
+        self._history: deque[tuple[float, int, int, bool]] = deque(maxlen=_MEMORY)
 
     def spend(self, count: int) -> float:
         """Account for ``count`` bytes that arrived over a stream.
@@ -119,8 +124,11 @@ class RateLimiter:
         span = max(now - self._divided_at, 1e-3)
         if span >= _PERIOD_S / 2:
             used = self._spent + sum(share.measure(span) for share in self._shares)
-            held_up = self._waited and used >= _WANTS_MORE * self.rate * span
-            self._streams = math.inf if held_up else self._spent / span * _GROWTH
+            self._history.append((span, self._spent, used, self._waited))
+            spans, spent, total, waited = zip(*self._history, strict=True)
+            # While they wait out the debt of a share's lump they say nothing.
+            held_up = any(waited) and sum(total) >= _WANTS_MORE * self.rate * sum(spans)
+            self._streams = math.inf if held_up else sum(spent) / sum(spans) * _GROWTH
             self._divided_at, self._spent, self._waited = now, 0, False
         wants = [self._streams, *(share.wants for share in self._shares)]
         level = _level(self.rate, wants)
@@ -144,7 +152,7 @@ class Share:
         self._limiter = limiter
         self._level = math.inf
         self._told = 0
-        self._trim = 1.0
+        self._history: deque[tuple[float, int, float]] = deque(maxlen=_MEMORY)
 
     def spend(self, count: int) -> None:
         """Account for ``count`` bytes that arrived; 0 keeps the division up to date."""
@@ -157,19 +165,17 @@ class Share:
     def measure(self, span: float) -> int:
         """Take in what was used in the last ``span`` seconds; for the limiter alone."""
         used, self.used = self.used, 0
-        rate = used / span
-        if rate >= self._level * _WANTS_MORE:
-            self.wants = math.inf
-            # What it counts against its limit is not what we count: protocol, packet headers.
-            self._trim = min(1.25, max(0.8, self._trim * (self._level / rate) ** 0.5))
-        else:
-            self.wants = rate * _GROWTH
+        self._history.append((span, used, min(self._level, _NEVER) * span))
+        seconds, total, allowed = (sum(column) for column in zip(*self._history, strict=True))
+        begins = len(self._history) < _MEMORY
+        content = total < allowed * _WANTS_MORE and not begins
+        self.wants = total / seconds * _GROWTH if content else math.inf
         return used
 
     def cap(self, level: float, rate: int) -> int | None:
         """What to tell the source at a water level; None for what it knows."""
         self._level = level
-        cap = max(min(_LEAST_SHARE, rate), int(level * self._trim))
+        cap = max(min(_LEAST_SHARE, rate), int(level))
         if self._told and abs(cap - self._told) <= self._told // 50:
             return None
         self._told = cap
