@@ -73,6 +73,8 @@ def pack(settings: SwarmSettings) -> lt.settings_pack:
         # We want one file after the other: a connection that is idle now is needed again.
         "close_redundant_connections": False,
         "ignore_limits_on_local_network": False,
+        # A limit is one on payload, as it is for every other source.
+        "rate_limit_ip_overhead": False,
         "download_rate_limit": settings.max_rate or 0,
         "upload_rate_limit": settings.max_upload or 0,
         "hashing_threads": cores,
