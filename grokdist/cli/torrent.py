@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,11 @@ from grokdist.cli import options
 from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.output import Output
 from grokdist.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from grokdist.transfer.store import StoredModel
+    from grokdist.transfer.torrent_create import CreatedTorrent
+    from grokdist.transfer.torrent_payload import Payload
 
 _SIZE = re.compile(r"(\d+)\s*([kKmM]?)(?:i?[bB])?")
 
@@ -85,20 +90,25 @@ def create(
     # Under another name the Hub's URLs lead nowhere.
     hub = payload.web_seeds if hub_seed and name in (None, payload.name) else ()
     target = output or Path(f"{manifest.name if manifest else payload.name}.torrent")
-    with showing(out) as progress:
-        size = sum((stored.directory / path).stat().st_size for path in payload.paths)
-        progress.begin("hash", files=len(payload.paths), size=size, have=0)
-        made = create_torrent(
-            stored.directory,
-            payload.paths,
-            name=name or payload.name,
-            version=version,
-            piece_size=pieces,
-            trackers=tuple(tracker or ()),
-            web_seeds=(*hub, *(web_seed or ())),
-            comment=comment,
-            on_bytes=lambda count: progress.advance(DISK, "", count),
-        )
+    about: dict[str, Any] = {
+        "name": name or payload.name,
+        "piece_size": pieces,
+        "trackers": tuple(tracker or ()),
+        "web_seeds": (*hub, *(web_seed or ())),
+        "comment": comment,
+    }
+    made = _of_trees(stored, payload, about) if version is TorrentVersion.V2 else None
+    if made is None:
+        with showing(out) as progress:
+            size = sum((stored.directory / path).stat().st_size for path in payload.paths)
+            progress.begin("hash", files=len(payload.paths), size=size, have=0)
+            made = create_torrent(
+                stored.directory,
+                payload.paths,
+                version=version,
+                on_bytes=lambda count: progress.advance(DISK, "", count),
+                **about,
+            )
     try:
         target.write_bytes(made.data)
     except OSError as error:
@@ -129,6 +139,20 @@ def create(
         ("magnet", made.magnet),
     ]
     out.result(document, facts_text(facts))
+
+
+def _of_trees(
+    stored: StoredModel, payload: Payload, about: dict[str, Any]
+) -> CreatedTorrent | None:
+    """The torrent from the trees that the fetch kept, if they are all there."""
+    from grokdist.transfer.torrent_create import create_from_trees
+
+    files = {file.path: file for file in stored.receipt.files} if stored.receipt else {}
+    wanted = [files.get(path) for path in payload.paths]
+    roots = {file.path: file.pieces_root for file in wanted if file is not None}
+    if len(roots) < len(payload.paths):
+        return None
+    return create_from_trees(stored.directory, roots, **about)
 
 
 def _size(text: str) -> int:

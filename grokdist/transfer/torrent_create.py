@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,10 @@ from pathlib import Path
 import libtorrent as lt
 
 from grokdist.errors import StoreError, UnsafePathError, UsageError
-from grokdist.transfer.tree import split
+from grokdist.transfer.index import Index
+from grokdist.transfer.torrent_of_trees import v2_metainfo
+from grokdist.transfer.tree import ModelTree, StatMark, split
+from grokdist.transfer.trees import SPAN, FileTree, load_tree
 
 MIN_PIECE = 16 << 10
 MAX_PIECE = 16 << 20
@@ -140,7 +143,65 @@ def create_torrent(
         if _status(directory, path) != status:
             raise StoreError(f"{directory / path} changed while it was hashed")
     # generate_buf() takes the bytes for text and fails (libtorrent 2.1.1).
-    data = lt.bencode(torrent.generate())
+    return _created(lt.bencode(torrent.generate()), piece)
+
+
+def create_from_trees(
+    directory: Path,
+    roots: Mapping[str, str | None],
+    *,
+    name: str,
+    piece_size: int | None = None,
+    trackers: Sequence[str] = (),
+    web_seeds: Sequence[str] = (),
+    comment: str | None = None,
+) -> CreatedTorrent | None:
+    """A v2 torrent from the trees that a fetch kept, without reading the files.
+
+    Args:
+        directory: the model directory.
+        roots: root of each file's tree by its path, in hex; None for an empty file.
+        name: root folder of the torrent, one plain name.
+        piece_size: bytes; None chooses by the total size.
+        trackers: announce URLs.
+        web_seeds: BEP 19 URLs.
+        comment: a sentence for people.
+
+    Returns:
+        the torrent that ``create_torrent`` makes of the same files; None where a tree is absent,
+        a file was touched since it was hashed, or the pieces are smaller than the trees' spans.
+
+    Raises:
+        UsageError: no bytes, or a piece size that is not one.
+        UnsafePathError: a path or the name is not plain.
+    """
+    with ModelTree(directory) as tree:
+        index = Index.load(tree)
+        trees: dict[str, FileTree | None] = {}
+        for path, root in roots.items():
+            status, row = tree.stat(path), index.rows.get(path)
+            if status is None or row is None or row.mark != StatMark.of(status):
+                return None
+            trees[path] = load_tree(tree, path, status.st_size, root) if root else None
+            if status.st_size and trees[path] is None:
+                return None
+        total = sum(each.size for each in trees.values() if each is not None)
+        piece = choose_piece_size(total) if piece_size is None else piece_size
+        if piece < SPAN:
+            return None
+        document = v2_metainfo(name, piece, trees)
+    document[b"created by"] = b"grokdist"
+    if comment:
+        document[b"comment"] = comment.encode()
+    if trackers:
+        document[b"announce"] = trackers[0].encode()
+        document[b"announce-list"] = [[each.encode()] for each in trackers]
+    if web_seeds:
+        document[b"url-list"] = [each.encode() for each in web_seeds]
+    return _created(lt.bencode(document), piece)
+
+
+def _created(data: bytes, piece: int) -> CreatedTorrent:
     loaded = lt.load_torrent_buffer(data)
     hashes = loaded.info_hashes
     return CreatedTorrent(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -132,6 +133,36 @@ def test_a_model_of_the_hub_is_named_for_the_hub(
     assert (whole["files"], whole["web_seeds"]) == (3, [])
     other = cli("torrent", "create", model, "--name", "x", "--output", target, "--json").json
     assert (other["name"], other["web_seeds"]) == ("x", [])
+
+
+def test_v2_comes_from_the_kept_trees(cli: Cli, tmp_path: Path) -> None:
+    data = hashlib.shake_128(b"large").digest(3_000_001)
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "large").write_bytes(data)
+    (tmp_path / "files" / "none").write_bytes(b"")
+    files = [
+        {"path": path, "size": len(each), "sha256": hashlib.sha256(each).hexdigest()}
+        for path, each in (("large", data), ("none", b""))
+    ]
+    model = fetched(cli, tmp_path / "files", tmp_path / "m", files=files)
+    argv = ("--v2", "--piece-size", "1M", "--name", "m", "--tracker", "http://192.0.2.1/announce")
+    hashed = cli(
+        "torrent", "create", tmp_path / "files", *argv, "--output", tmp_path / "1", "--json"
+    ).json
+    status = (model / "large").stat()
+    # Other bytes with the same marks: only a torrent that is made without reading is the same.
+    (model / "large").write_bytes(bytes(3_000_001))
+    os.utime(model / "large", ns=(status.st_atime_ns, status.st_mtime_ns))
+    changed = (model / "large").stat().st_ctime_ns
+    index = model / ".grokdist/index.jsonl"
+    before, after = (f'"ctime_ns": {each}' for each in (status.st_ctime_ns, changed))
+    index.write_text(index.read_text().replace(before, after))
+    kept = cli("torrent", "create", model, *argv, "--output", tmp_path / "2", "--json").json
+    assert kept["btmh"] == hashed["btmh"]
+    assert kept["magnet"] == hashed["magnet"]
+    os.utime(model / "large")
+    again = cli("torrent", "create", model, *argv, "--output", tmp_path / "2", "--json").json
+    assert again["btmh"] != hashed["btmh"]
 
 
 def test_seed_makes_a_torrent_and_a_fetch_takes_all(
