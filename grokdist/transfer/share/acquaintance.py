@@ -119,8 +119,10 @@ class Acquaintance:
             if status.member == self._members.me:
                 return
             if identity and status.member != identity:
-                self._members.gone(identity)
+                # It was started again; one that changes its name all the time is not followed.
+                self._members.forget(identity)
                 identity, cursor = "", 0
+                self._stop.wait(_SOON_S)
                 continue
             if not self._members.update(status, address):
                 # It is asked at another of its addresses; this one may be needed later.

@@ -9,8 +9,8 @@ The rules, so that each byte leaves the origin about once and nobody waits for a
    share among the idle ones; the owner sees that and leaves them.
 4. A range that a member has been bringing for too long, by its own rate, may be brought by an
    idle member too, within a bound on the bytes that are brought twice.
-5. A file that proved wrong is taken from the origin alone. Where nothing moves anywhere,
-   everything may be taken.
+5. A file that proved wrong is taken from the origin alone. Where no byte arrives here for long,
+   whatever the others say of themselves, everything may be taken; the third time for good.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from grokdist.transfer.share.shelf import Shelf
 
 _OVERDUE = 4.0
 _RACE = 0.05
+_PATIENCE = 3
 _HOPE_ALONE = 4
 _HOPE_IN_COMPANY = 40
 
@@ -69,7 +70,10 @@ class Allotment:
         self._alone = False
         self._doubted: set[int] = set()
         self._doubts = 0
-        self._busy = self._moved = self._started = time.monotonic()
+        self._busy = time.monotonic()
+        self._moved = 0.0
+        self._stuck_since = 0.0
+        self._patience = _PATIENCE
         payload = sum(file.size for file in content.files)
         self._race_bytes = int(_RACE * payload)
         self.settled = threading.Event()
@@ -99,11 +103,6 @@ class Allotment:
         return time.monotonic() - self._busy > self._settings.steal_after
 
     @property
-    def stuck(self) -> bool:
-        """True where nothing has moved for long, here or at any member."""
-        return self._still > self._settings.stuck
-
-    @property
     def hopeless(self) -> bool:
         """True where neither an origin nor any member will ever bring what is missing."""
         if self._able or self._still < _HOPE_ALONE * self._settings.stuck:
@@ -115,8 +114,11 @@ class Allotment:
 
     @property
     def _still(self) -> float:
-        """Seconds in which nothing has moved."""
-        return time.monotonic() - max(self._moved, self._members.moved, self._started)
+        """Seconds in which no byte arrived here, whatever others say of themselves."""
+        if not self._moved:
+            # The fetch itself begins only now: what was here had to be looked at first.
+            self._moved = time.monotonic()
+        return time.monotonic() - max(self._moved, self._shelf.moved)
 
     def moving(self) -> None:
         """Bytes arrived here."""
@@ -144,10 +146,12 @@ class Allotment:
 
     def may_take(self, number: int, gaps: Sequence[Range]) -> list[Range]:
         """The parts of ``gaps`` that are to be taken from the origin now."""
-        if self._alone or self.doubted(number) or self.stuck:
+        if self._alone or self.doubted(number):
             return list(gaps)
         if not self.settled.is_set():
             return []
+        if self._stuck():
+            return list(gaps)
         free = without(gaps, self._members.held(number))
         if not free:
             return []
@@ -163,6 +167,17 @@ class Allotment:
         if others:
             return others
         return self._race(meet(free, [(start, end) for _, start, end in late]))
+
+    def _stuck(self) -> bool:
+        """True where nothing has arrived for long; the third time the others are left alone."""
+        if self._still <= self._settings.stuck:
+            return False
+        with self._lock:
+            if self._stuck_since != self._moved:
+                self._stuck_since = self._moved
+                self._patience -= 1
+                self._alone = self._alone or not self._patience
+        return True
 
     def _divide(self, number: int, ranges: Sequence[Range]) -> tuple[list[Range], list[Range]]:
         """What of ``ranges`` is our own, and what falls to us among the idle members."""

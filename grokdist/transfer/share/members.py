@@ -14,6 +14,7 @@ from grokdist.transfer.share.status import Address, Status, Taken
 _TRIES = 3
 _SHUN = 0.5
 _LONGEST_SHUN = 30.0
+_STILL_S = 10.0
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -25,12 +26,14 @@ class Taking:
         offset: its next byte now.
         end: the byte after its last.
         since: monotonic time at which it was first seen.
+        moved: monotonic time at which its next byte last changed.
     """
 
     start: int
     offset: int
     end: int
     since: float
+    moved: float = 0.0
 
     def overdue(self, now: float, patience: float) -> bool:
         """True where it is older than ``patience`` and needs longer than that from now on."""
@@ -98,8 +101,6 @@ class Members:
         self._banned_at: set[Address] = set()
         self.epoch = 0
         """Rises when someone comes, goes, or changes what it wants."""
-        self.moved = time.monotonic()
-        """When anyone's bytes last became more."""
 
     def update(self, status: Status, address: Address) -> bool:
         """A member said something.
@@ -141,8 +142,6 @@ class Members:
                 (number, end): _seen(before.get((number, end)), start, end, now)
                 for number, start, end in status.takings
             }
-            if status.files or member.takings.keys() - before.keys():
-                self.moved = now
             member.status = status
             member.address = address
         return True
@@ -156,6 +155,12 @@ class Members:
                 self.epoch += 1
                 if not member.status.complete:
                     self._note(f"share: {_spoken(member.address)} does not answer any more")
+
+    def forget(self, identity: str) -> None:
+        """Another member answers where this one did."""
+        with self._lock:
+            if self._members.pop(identity, None) is not None:
+                self.epoch += 1
 
     def ban(self, identity: str, reason: str) -> None:
         """Have nothing more to do with a member."""
@@ -220,7 +225,8 @@ class Members:
                 if not member.alive:
                     continue
                 for (each, end), taking in member.takings.items():
-                    if each == number:
+                    # What does not move at all is as good as not begun.
+                    if each == number and now - taking.moved < _STILL_S:
                         row = (number, taking.offset, end)
                         (late if taking.overdue(now, patience) else fresh).append(row)
         return sorted(fresh), sorted(late)
@@ -269,8 +275,9 @@ class Members:
 
 def _seen(before: Taking | None, start: int, end: int, now: float) -> Taking:
     if before is None:
-        return Taking(start=start, offset=start, end=end, since=now)
-    before.offset = max(before.offset, start)
+        return Taking(start=start, offset=start, end=end, since=now, moved=now)
+    if start > before.offset:
+        before.offset, before.moved = start, now
     return before
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterable
 
 from grokdist.transfer.ranges import Range
 
-LEAST_CHUNK = 4 << 20
+LEAST_CHUNK = 1 << 20
 MOST_CHUNK = 64 << 20
 _CHUNKS = 2048
 
 
 def chunk_size(total: int) -> int:
-    """Bytes of a chunk for a payload of ``total`` bytes: a power of two, 4 to 64 MiB.
+    """Bytes of a chunk for a payload of ``total`` bytes: a power of two, 1 to 64 MiB.
 
     Small chunks spread a small payload evenly; large ones keep the number of requests low, which
     a public Hub counts for each address (3,000 in five minutes).

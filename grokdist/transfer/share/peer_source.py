@@ -1,17 +1,18 @@
 """All other members as one source: brings the ranges that some member has.
 
-Each request goes to the member that has the bytes and least to do; one that fails is left alone
-for a while. Of what each member delivered a checksum is kept (CRC-32: it convicts nobody of a
-forgery, it only tells which bytes were delivered), so that when a file proves wrong and is then
-had right from the origin, the member whose bytes differ is known for certain and not asked again.
+Each request goes to the member that has the bytes and least to do; one that fails, or drips, is
+left alone for a while. Of what each member delivered a digest is kept (BLAKE2b: about 1 GB/s on
+any processor), so that when a file proves wrong and is then had right from the origin, the member
+whose bytes differ is known for certain and not asked again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import threading
-import zlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,9 @@ NAME = "share"
 _MOST = 16 << 20
 _LEAST = 1 << 20
 _BLOCK = 1 << 20
+_DIGEST = 16
+_GRACE_S = 5.0
+_SLOWEST = 256 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,13 +46,13 @@ class Delivery:
         member: its id.
         start: the first byte.
         end: the byte after the last.
-        checksum: CRC-32 of the bytes.
+        digest: BLAKE2b of the bytes.
     """
 
     member: str
     start: int
     end: int
-    checksum: int
+    digest: bytes
 
 
 class PeerSource:
@@ -170,7 +174,7 @@ class PeerSource:
             liars = {
                 delivery.member
                 for delivery in deliveries
-                if _checksum(fd, delivery.start, delivery.end) != delivery.checksum
+                if _digest_on_disk(fd, delivery.start, delivery.end) != delivery.digest
             }
         finally:
             os.close(fd)
@@ -188,33 +192,37 @@ class PeerSource:
         """Take bytes from one member, as far as it has them and the segment goes."""
         client = self._acquaintance.client(member.address)
         start = at = segment.offset
-        checksum = 0
+        hasher = hashlib.blake2b(digest_size=_DIGEST)
+        deadline = time.monotonic() + _GRACE_S
         blocks = client.read(number, start, min(upto, segment.end), stop)
         try:
             with contextlib.closing(blocks):
                 for block in blocks:
-                    checksum = zlib.crc32(block, checksum)
+                    hasher.update(block)
                     at += len(block)
                     self._allotment.moving()
                     segment.append(block)
                     if not segment.remaining or stop.is_set():
                         break
+                    if time.monotonic() > deadline + (at - start) / _SLOWEST:
+                        raise SourceError("drips", source=client.name)
         except BusyError:
             if at == start:
                 raise
         finally:
             if at > start:
-                delivery = Delivery(member=member.id, start=start, end=at, checksum=checksum)
+                digest = hasher.digest()
+                delivery = Delivery(member=member.id, start=start, end=at, digest=digest)
                 with self._lock:
                     self._deliveries.setdefault(number, []).append(delivery)
 
 
-def _checksum(fd: int, start: int, end: int) -> int:
-    checksum = 0
+def _digest_on_disk(fd: int, start: int, end: int) -> bytes:
+    hasher = hashlib.blake2b(digest_size=_DIGEST)
     while start < end:
         data = os.pread(fd, min(_BLOCK, end - start), start)
         if not data:
             break
-        checksum = zlib.crc32(data, checksum)
+        hasher.update(data)
         start += len(data)
-    return checksum
+    return hasher.digest()

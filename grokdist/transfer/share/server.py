@@ -9,6 +9,7 @@ the user named an address to listen on, only addresses of private networks are a
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import re
@@ -296,9 +297,14 @@ def _listen(settings: ShareSettings) -> socket.socket:
 
 def _listen_on(host: str | None, port: int) -> socket.socket:
     if host is None and socket.has_dualstack_ipv6():
-        return socket.create_server(
-            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
-        )
+        try:
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128
+            )
+        except OSError as error:
+            # IPv6 may be compiled in and yet be switched off.
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
     family = socket.AF_INET6 if ":" in (host or "") else socket.AF_INET
     return socket.create_server((host or "", port), family=family, backlog=128)
 

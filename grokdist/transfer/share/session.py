@@ -171,6 +171,8 @@ class ShareSession:
             stop: ends it early.
             stay: wait for that while even if nobody is known who is not done.
         """
+        # Nobody may be known yet because we have only just come.
+        self._allotment.settled.wait(self._settings.settle)
         begun = calm = time.monotonic()
         while not stop.is_set():
             now = time.monotonic()

@@ -28,7 +28,7 @@ class ShareSettings:
         settle: seconds at the start in which members find one another.
         silence: seconds without an answer after which a member counts as gone.
         steal_after: seconds without work of its own after which a member takes that of others.
-        stuck: seconds without progress anywhere after which everyone helps itself.
+        stuck: seconds without a byte after which a member helps itself.
         connections: connections served at once.
         per_address: connections served at once for one address.
         slots: ranges fetched from members at once.
@@ -44,7 +44,7 @@ class ShareSettings:
     settle: float = 1.5
     silence: float = 5.0
     steal_after: float = 1.5
-    stuck: float = 15.0
+    stuck: float = 30.0
     connections: int = 512
     per_address: int = 64
     slots: int = 4

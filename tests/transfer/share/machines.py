@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ def settings(**changes: Any) -> ShareSettings:
         "slots": 3,
     }
     return ShareSettings(**(fields | changes))
+
+
+@dataclass
+class Moving:
+    """A segment that is where the test says."""
+
+    start: int
+    offset: int
+    end: int
 
 
 class Notes(NoProgress):

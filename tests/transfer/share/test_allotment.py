@@ -15,7 +15,7 @@ from grokdist.transfer.share.members import Members
 from grokdist.transfer.share.ownership import owner
 from grokdist.transfer.share.shelf import Shelf
 from grokdist.transfer.share.status import Status
-from tests.transfer.share.machines import MIB, settings
+from tests.transfer.share.machines import MIB, Moving, settings
 
 ME, OTHER, THIRD = "11" * 16, "22" * 16, "33" * 16
 SIZE = 400 * MIB
@@ -148,7 +148,24 @@ def test_where_nothing_moves_everything_may_be_taken(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     cluster.hear(OTHER, files={0: ((0, SIZE),)})
     cluster.allotment._settings = settings(stuck=-1.0)
+    # Its word is not taken for it: everything is, and the third time for good.
+    for _ in range(3):
+        cluster.allotment.moving()
+        assert cluster.allotment.may_take(0, WHOLE) == WHOLE
+    cluster.allotment._settings = settings(stuck=1000.0)
     assert cluster.allotment.may_take(0, WHOLE) == WHOLE
+
+
+def test_bytes_that_come_slowly_are_no_standstill(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    cluster.hear(OTHER, files={0: ((0, SIZE),)})
+    coming = Moving(start=0, offset=0, end=CONTENT.chunk)
+    with cluster.shelf.taking(0, coming):
+        cluster.allotment.may_take(0, WHOLE)
+        seen = cluster.shelf.moved
+        assert cluster.shelf.moved == seen
+        coming.offset += 1
+        assert cluster.shelf.moved > seen
 
 
 def test_there_is_hope_while_an_origin_may_get_well(cluster: Cluster) -> None:

@@ -99,6 +99,10 @@ def test_what_others_are_taking(members: Members, monkeypatch: pytest.MonkeyPatc
     members.update(_status(A, takings=[(0, 60, 90)]), ("10.0.0.1", 1))
     assert members.taken(0, 60.0) == ([(0, 60, 90)], [])
     assert members.taken(0, -1.0) == ([], [(0, 60, 90)])
+    # What does not move at all counts as not begun.
+    monkeypatch.setattr(members_module, "_STILL_S", -1.0)
+    assert members.taken(0, 60.0) == ([], [])
+    monkeypatch.undo()
     members.gone(A)
     assert members.taken(0, 60.0) == ([], [])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.transfer.models import assert_complete
 from tests.transfer.share.machines import (
     MIB,
     Machine,
+    Moving,
     cluster,
     go_together,
     mirror,
@@ -238,3 +240,32 @@ def test_wrong_bytes_of_a_member_beside_right_ones_of_the_origin(tmp_path: Path)
             assert origin_bytes(server) <= SIZE + MIB
     assert_complete(honest.directory, FILES)
     assert f"127.0.0.1:{liar.session.port} delivered wrong bytes" in honest.notes
+
+
+def test_a_member_that_boasts_and_gives_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    with HubServer(FILES) as server:
+        boaster = Machine(tmp_path / "boaster", FILES)
+        for number, file in enumerate(boaster.session.content.files):
+            boaster.session.shelf.add(number, [(0, file.size)])
+        honest = Machine(tmp_path / "0", FILES, mirror(server), peers=(boaster.address,))
+        with cluster([boaster, honest]):
+            boaster.listen()
+            assert honest.go().wait().sources == {"https:" + server.mirror: SIZE}
+    assert_complete(honest.directory, FILES)
+
+
+def test_a_member_that_says_to_take_all_and_takes_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    with HubServer(FILES) as server:
+        idler = Machine(tmp_path / "idler", FILES)
+        with contextlib.ExitStack() as taking:
+            for number, file in enumerate(idler.session.content.files):
+                for start in range(0, file.size, MIB):
+                    moving = Moving(start=start, offset=start, end=min(start + MIB, file.size))
+                    taking.enter_context(idler.session.shelf.taking(number, moving))
+            honest = Machine(
+                tmp_path / "0", FILES, mirror(server), peers=(idler.address,), stuck=0.5
+            )
+            with cluster([idler, honest]):
+                idler.listen()
+                assert honest.go().wait().sources == {"https:" + server.mirror: SIZE}
+    assert_complete(honest.directory, FILES)

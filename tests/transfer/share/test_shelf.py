@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
 from grokdist.transfer.part import Part
@@ -13,6 +12,7 @@ from grokdist.transfer.share.content import Content
 from grokdist.transfer.share.shelf import GRAIN, Shelf, first_hand
 from grokdist.transfer.tree import ModelTree
 from tests.transfer.models import content, entry_of
+from tests.transfer.share.machines import Moving
 
 DATA = content("big", 3 * GRAIN)
 BIG = entry_of("folder/big", DATA)
@@ -20,15 +20,6 @@ TWICE = [entry_of("one", b"the same"), entry_of("two", b"the same")]
 CONTENT = Content.of([BIG, *TWICE, entry_of("empty", b"")])
 NUMBER = CONTENT.by_path["folder/big"]
 SAME = CONTENT.by_path["one"]
-
-
-@dataclass
-class Moving:
-    """A segment that is where the test says."""
-
-    start: int
-    offset: int
-    end: int
 
 
 def test_content_is_numbered_by_digest_and_empty_files_are_left_out() -> None:
