@@ -12,8 +12,9 @@ The way of a fetch, and the file that does each step::
 
 Inside the engine: ``board`` says which source works on which file and how failures are borne;
 ``part`` keeps and hashes the bytes of one file until their digest is right; ``tree`` walks a
-model directory without following links; ``lock``, ``index``, ``rate``, ``stop``, ``hashing`` and
-``progress`` do what their names say.
+model directory without following links; ``trees`` keeps a hash tree a file, which ``tree_builder``
+has built behind the fetch, and which repair and ``spot_check`` (a range, a sample) use;
+``lock``, ``index``, ``rate``, ``stop``, ``hashing`` and ``progress`` do what their names say.
 
 Sources (``sources/``): ``base`` is the seam; ``hub``, ``https`` (both on ``http_stream`` and
 ``http_transport``), ``local`` and ``torrent`` (with ``torrent_*``) fill it; ``lazy`` puts off

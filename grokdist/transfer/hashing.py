@@ -22,7 +22,8 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
-from grokdist.transfer.trees import LARGEST, SPAN, TreeWriter, read_full
+from grokdist.transfer.tree_writer import TreeWriter
+from grokdist.transfer.trees import LARGEST, SPAN, read_full
 from grokdist.trust.digest import ContentDigest, StreamHasher
 from grokdist.trust.merkle import hash_blocks
 

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
 from grokdist.transfer.tree import ModelTree, StatMark
-from grokdist.transfer.trees import SPAN, TreeWriter, read_full
+from grokdist.transfer.tree_writer import TreeWriter
+from grokdist.transfer.trees import SPAN, read_full
 from grokdist.trust.merkle import hash_blocks
 
 

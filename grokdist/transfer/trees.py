@@ -18,7 +18,6 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Self
 
 from grokdist.errors import GrokdistError
 from grokdist.transfer.stop import HashingStoppedError
@@ -33,9 +32,12 @@ SPAN = 1 << 20
 LARGEST = 1 << 40
 """Size of the largest file that gets a tree; its nodes take 32 MiB of memory."""
 
-_MAGIC = b"grokdist tree 1\n"
-_HEADER = struct.Struct("<16sQ32s8x")
-_GROUP = SPAN // BLOCK * DIGEST
+# A tree file: this header (magic, size, root), the nodes, the leaves.
+MAGIC = b"grokdist tree 1\n"
+HEADER = struct.Struct("<16sQ32s8x")
+
+GROUP = SPAN // BLOCK * DIGEST
+"""Bytes of the leaves below one node."""
 
 Range = tuple[int, int]
 
@@ -43,100 +45,6 @@ Range = tuple[int, int]
 def tree_path(path: str) -> str:
     """Where the tree of the file ``path`` is kept, relative to the model directory."""
     return f"{TREES}/{path}.tree"
-
-
-class TreeWriter:
-    """Writes one tree file from its leaves in order; the file appears when it is complete.
-
-    Args:
-        tree: the model directory.
-        path: the file that the tree is of.
-        size: its bytes; not 0.
-
-    Raises:
-        StoreError: the tree file cannot be written.
-        ValueError: the file is empty or larger than ``LARGEST``.
-    """
-
-    def __init__(self, tree: ModelTree, path: str, size: int) -> None:
-        if not 0 < size <= LARGEST:
-            raise ValueError(f"{path} has {size} bytes; expected 1 to {LARGEST}")
-        self._tree = tree
-        self._size = size
-        self._name = tree_path(path)
-        self._nodes: list[bytes] = []
-        self._carry = b""
-        self._at = _HEADER.size + DIGEST * merkle.count(size, SPAN)
-        tree.remove(self._temporary)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        self._fd = tree.open(self._temporary, flags, create_folders=True)
-
-    @property
-    def _temporary(self) -> str:
-        return f"{self._name}.new"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Throw away what is not finished."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            with contextlib.suppress(OSError, GrokdistError):
-                self._tree.remove(self._temporary)
-
-    def append(self, leaves: bytes) -> None:
-        """Add the next leaves.
-
-        Raises:
-            OSError: the disk is full, or the like.
-        """
-        _write(self._fd, leaves, self._at)
-        self._at += len(leaves)
-        leaves = self._carry + leaves
-        whole = len(leaves) - len(leaves) % _GROUP
-        for at in range(0, whole, _GROUP):
-            self._nodes.append(_node(leaves[at : at + _GROUP], self._size))
-        self._carry = leaves[whole:]
-
-    def finish(self) -> str:
-        """Give the tree file its name.
-
-        Returns:
-            the root, 64 hex digits.
-
-        Raises:
-            OSError: the disk is full, or the like.
-            ValueError: fewer or more leaves came than the file has.
-        """
-        if self._carry:
-            self._nodes.append(_node(self._carry, self._size))
-        if self._at != _file_size(self._size):
-            raise ValueError(f"leaves for {self._name} do not cover {self._size} bytes")
-        nodes = b"".join(self._nodes)
-        root = merkle.root(nodes, SPAN)
-        _write(self._fd, _HEADER.pack(_MAGIC, self._size, root) + nodes, 0)
-        os.close(self._fd)
-        self._fd = -1
-        # Not synced: what a power cut leaves of it does not hash to the root, and is no tree.
-        self._tree.rename(self._temporary, self._name)
-        return root.hex()
-
-
-def save_tree(tree: ModelTree, path: str, size: int, leaves: bytes) -> str:
-    """Keep the tree of a file whose leaves are at hand.
-
-    Returns:
-        the root, 64 hex digits.
-
-    Raises:
-        OSError, StoreError: the tree file cannot be written.
-        ValueError: the leaves are not those of ``size`` bytes.
-    """
-    with TreeWriter(tree, path, size) as writer:
-        writer.append(leaves)
-        return writer.finish()
 
 
 def load_tree(tree: ModelTree, path: str, size: int, root: str) -> FileTree | None:
@@ -156,17 +64,17 @@ def load_tree(tree: ModelTree, path: str, size: int, root: str) -> FileTree | No
     except (OSError, GrokdistError):
         return None
     try:
-        if os.fstat(fd).st_size != _file_size(size):
+        if os.fstat(fd).st_size != file_size(size):
             return None
-        data = os.pread(fd, _HEADER.size + layer, 0)
+        data = os.pread(fd, HEADER.size + layer, 0)
     except OSError:
         return None
     finally:
         os.close(fd)
-    if len(data) != _HEADER.size + layer:
+    if len(data) != HEADER.size + layer:
         return None
-    nodes = data[_HEADER.size :]
-    if _HEADER.unpack_from(data) != (_MAGIC, size, bytes.fromhex(root)):
+    nodes = data[HEADER.size :]
+    if HEADER.unpack_from(data) != (MAGIC, size, bytes.fromhex(root)):
         return None
     if merkle.root(nodes, SPAN).hex() != root:
         return None
@@ -249,7 +157,7 @@ class FileTree:
         for group, low, high in self._groups(start, end):
             leaves = merkle.hash_blocks(view[low - start : high - start])
             if (low, high) == self._bounds(group):
-                right = _node(leaves, self.size) == self._node(group)
+                right = node_over(leaves, self.size) == self._node(group)
             else:
                 known = self._leaves(group)
                 first = (low - group * SPAN) // BLOCK * DIGEST
@@ -299,7 +207,7 @@ class FileTree:
                 low, high = whole
         leaves = _hash_range(fd, low, high, buffer)
         if (low, high) == whole:
-            if None not in leaves and _node(_flat(leaves), self.size) == self._node(group):
+            if None not in leaves and node_over(_flat(leaves), self.size) == self._node(group):
                 return
             known = self._leaves(group)
             if known is None:
@@ -325,7 +233,7 @@ class FileTree:
     def _leaves(self, group: int) -> bytes | None:
         """The leaves of one MiB, if they hash to its node."""
         low, high = self._bounds(group)
-        offset = _HEADER.size + len(self._nodes) + low // BLOCK * DIGEST
+        offset = HEADER.size + len(self._nodes) + low // BLOCK * DIGEST
         length = merkle.count(high - low) * DIGEST
         with contextlib.suppress(OSError, GrokdistError):
             fd = self._tree.open(tree_path(self.path), os.O_RDONLY)
@@ -333,7 +241,7 @@ class FileTree:
                 leaves = os.pread(fd, length, offset)
             finally:
                 os.close(fd)
-            if len(leaves) == length and _node(leaves, self.size) == self._node(group):
+            if len(leaves) == length and node_over(leaves, self.size) == self._node(group):
                 return leaves
         return None
 
@@ -386,18 +294,11 @@ def _flat(leaves: list[bytes | None]) -> bytes:
     return b"".join(leaf for leaf in leaves if leaf is not None)
 
 
-def _node(leaves: bytes, size: int) -> bytes:
+def node_over(leaves: bytes, size: int) -> bytes:
     """The node over the leaves of one MiB of a file of ``size`` bytes."""
     return merkle.root(leaves) if size <= SPAN else merkle.node(leaves, SPAN)
 
 
-def _file_size(size: int) -> int:
-    return _HEADER.size + DIGEST * (merkle.count(size, SPAN) + merkle.count(size))
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written
+def file_size(size: int) -> int:
+    """Bytes of the tree file of a file of ``size`` bytes."""
+    return HEADER.size + DIGEST * (merkle.count(size, SPAN) + merkle.count(size))

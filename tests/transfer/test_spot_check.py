@@ -16,7 +16,8 @@ from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.sampling import SampleSize
 from grokdist.transfer.spot_check import verify_range, verify_sample
 from grokdist.transfer.tree import ModelTree
-from grokdist.transfer.trees import SPAN, save_tree, tree_path
+from grokdist.transfer.tree_writer import save_tree
+from grokdist.transfer.trees import SPAN, tree_path
 from grokdist.trust.merkle import BLOCK, hash_blocks, root
 from grokdist.trust.receipt import Receipt, ReceiptFile, parse_receipt
 from tests.transfer.models import entry_of, manifest_of

@@ -11,7 +11,8 @@ import pytest
 from grokdist.errors import UnsafePathError, UsageError
 from grokdist.transfer.torrent_of_trees import v2_metainfo
 from grokdist.transfer.tree import ModelTree
-from grokdist.transfer.trees import SPAN, FileTree, load_tree, save_tree
+from grokdist.transfer.tree_writer import save_tree
+from grokdist.transfer.trees import SPAN, FileTree, load_tree
 from grokdist.trust.merkle import hash_blocks
 
 FILES = {

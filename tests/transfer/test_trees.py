@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 from grokdist.transfer import trees
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree_writer import TreeWriter, save_tree
 from grokdist.transfer.trees import (
     SPAN,
     FileTree,
-    TreeWriter,
     joined,
     load_tree,
-    save_tree,
     tree_path,
 )
 from grokdist.trust.merkle import BLOCK, hash_blocks, root

@@ -21,7 +21,8 @@ from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.record import load_receipt
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import ModelTree
-from grokdist.transfer.trees import SPAN, load_tree, save_tree, tree_path
+from grokdist.transfer.tree_writer import save_tree
+from grokdist.transfer.trees import SPAN, load_tree, tree_path
 from grokdist.transfer.verify import verify
 from grokdist.trust.merkle import BLOCK, hash_blocks, root
 from grokdist.trust.receipt import Receipt, ReceiptFile
