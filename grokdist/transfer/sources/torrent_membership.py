@@ -15,6 +15,7 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import SourceError
 from grokdist.transfer.part import Segment
 from grokdist.transfer.sources.torrent_alerts import AlertPump
+from grokdist.transfer.sources.torrent_bans import Bans
 from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_map import map_entries
 from grokdist.transfer.sources.torrent_metadata import ask, keep, kept
@@ -235,13 +236,19 @@ class Membership:
                 source=self._name,
                 permanent=True,
             )
+        bans = Bans(self._directory)
+        self._session.set_ip_filter(bans.filter())
+        params = self._invitation.join(self._files, peers)
+        params.banned_peers = list(bans.peers)
+        params.peers = [peer for peer in params.peers if peer not in bans.peers]
         swarm = Swarm(
             self._session,
             self._pump,
             self._files,
-            self._invitation.join(self._files, peers),
+            params,
             self._storage.folder,
             wanted=mapped.values(),
+            on_ban=bans.add,
         )
         return _Joined(pump=self._pump, storage=self._storage, swarm=swarm, mapped=mapped)
 

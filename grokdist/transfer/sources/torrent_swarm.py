@@ -64,6 +64,7 @@ class Swarm:
         params: its parameters, peers and trackers included.
         folder: where libtorrent writes to, a file a number.
         wanted: the files that may be asked for.
+        on_ban: told of each peer that is banned, on the thread that reads alerts.
 
     Raises:
         OSError: the disk refused.
@@ -78,8 +79,10 @@ class Swarm:
         params: lt.add_torrent_params,
         folder: Path,
         wanted: Iterable[TorrentFile],
+        on_ban: Callable[[tuple[str, int]], None] = lambda _: None,
     ) -> None:
         self.status = SwarmStatus()
+        self._tell_ban = on_ban
         self._session = session
         self._pump = pump
         self._files = files
@@ -247,7 +250,7 @@ class Swarm:
             case lt.hash_failed_alert():
                 self._update(hash_failures=self.status.hash_failures + 1)
             case lt.peer_ban_alert():
-                self._on_ban(_endpoint(alert.endpoint))
+                self._on_ban(alert.endpoint)
             case lt.tracker_error_alert():
                 self._update(tracker_error=alert.failure_reason() or alert.error.message())
             case lt.tracker_reply_alert():
@@ -270,9 +273,11 @@ class Swarm:
                     uploaded=status.total_payload_upload,
                 )
 
-    def _on_ban(self, peer: str) -> None:
+    def _on_ban(self, endpoint: tuple[str, int]) -> None:
+        peer = _endpoint(endpoint)
         if peer not in self.status.banned:
             self._update(banned=(*self.status.banned[-99:], peer))
+            self._tell_ban((endpoint[0], endpoint[1]))
 
     def _on_disk_error(self, error: lt.error_code, name: str) -> None:
         if error.category() in (lt.system_category(), lt.generic_category()):

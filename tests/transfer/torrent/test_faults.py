@@ -112,10 +112,19 @@ def test_liar_is_banned_and_an_honest_seed_completes(
             assert lied_to.status.hash_failures > 0
         finally:
             lied_to.close()
+        # Another process remembers the one and is not kept from the other.
+        again = swarm_source(file, honest, target, peers=[liar.port], stall_s=1.0)
+        try:
+            with pytest.raises(SourceError, match="no peers"):
+                bring(again, target, honest.entry(FIRST))
+            assert again.status.received == 0
+        finally:
+            again.close()
         source = swarm_source(file, honest, target, peers=[liar.port, good.port], stall_s=15)
         try:
             for entry in honest.entries:
                 bring(source, target, entry)
+            assert source.status.hash_failures == 0
         finally:
             source.close()
     check(honest, target, honest.entries)
