@@ -185,10 +185,11 @@ class Part:
         self._state = StateFile(tree, state_name(entry.path))
         self._fd = self._open()
         try:
-            written = self._load()
+            written, self._synced = self._load()
             self._filled = written.ranges
-            self._synced = Written()
             self._start_hash(written)
+            if entry.size > SAVE_EVERY:
+                self._state.reserve()
         except BaseException:
             self.close()
             raise
@@ -512,18 +513,13 @@ class Part:
             self._tree.remove(name)
         return self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
 
-    def _load(self) -> Written:
-        """What an earlier process left that is of use."""
+    def _load(self) -> tuple[Written, Written]:
+        """What an earlier process left that is of use, and what of it is on the disk."""
         state = self._state.load()
         size = os.fstat(self._fd).st_size
         if state is None or state.digest != str(self.expected) or state.size != self.entry.size:
-            return Written()
-        usable = state.usable
-        kept = within(usable.ranges, size)
-        hash_state = usable.state
-        if hash_state is not None and hash_state.offset > kept.contiguous(0):
-            hash_state = None
-        return Written(ranges=kept, state=hash_state)
+            return Written(), Written()
+        return _cut(state.usable, size), _cut(state.synced, size)
 
     def _start_hash(self, written: Written) -> None:
         """Begin the hash where a state of it was kept, or at the first byte."""
@@ -597,6 +593,14 @@ class Part:
             self._state.save(state, durable=durable)
         except OSError as error:
             raise refusal(self.entry.path, error) from error
+
+
+def _cut(written: Written, size: int) -> Written:
+    """What was written, as far as a file of ``size`` bytes can hold it."""
+    kept, state = within(written.ranges, size), written.state
+    if state is not None and state.offset > kept.contiguous(0):
+        state = None
+    return Written(ranges=kept, state=state)
 
 
 def _ignore(_: int) -> None:

@@ -115,10 +115,7 @@ class StateFile:
         Raises:
             OSError: the disk refused.
         """
-        if self._fd < 0:
-            flags = os.O_RDWR | os.O_CREAT
-            self._fd = self._tree.open(self._name, flags, create_folders=True)
-            self._here = True
+        self._open()
         self._sequence += 1
         body = _body(self._sequence, state)
         place = self._turn[durable]
@@ -126,6 +123,23 @@ class StateFile:
         os.pwrite(self._fd, body, _SLOT * place)
         if durable:
             os.fsync(self._fd)
+
+    def reserve(self) -> None:
+        """Take room on the disk now: when it is full, what is here must still be noted.
+
+        Raises:
+            OSError: the disk is full already, or refused.
+        """
+        self._open()
+        size = os.fstat(self._fd).st_size
+        if size < _SLOTS * _SLOT:
+            os.pwrite(self._fd, bytes(_SLOTS * _SLOT - size), size)
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            flags = os.O_RDWR | os.O_CREAT
+            self._fd = self._tree.open(self._name, flags, create_folders=True)
+            self._here = True
 
     def remove(self) -> None:
         """Remove the file, if there is one."""

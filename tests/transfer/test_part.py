@@ -281,6 +281,23 @@ class TestAnotherProcess:
         _finish(again)
         assert (tmp_path / "folder/data").read_bytes() == DATA
 
+    def test_what_was_synced_is_not_forgotten_by_the_next_process(
+        self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 90_000)
+        first = Part(tree, ENTRY)
+        _bring(first, 0, 40_000)
+        first.sync()
+        first.close(keep=True)
+        second = Part(tree, ENTRY)
+        _bring(second, 40_000, 70_000)
+        second.save()
+        second.close()
+        assert part_bytes(tree, ENTRY) == 70_000
+        for module in (part_module, part_state):
+            monkeypatch.setattr(module, "boot_id", lambda: "another")
+        assert part_bytes(tree, ENTRY) == 40_000
+
     def test_a_part_that_lost_its_tail_is_gone_on_with_before_it(self, tree: ModelTree) -> None:
         part = Part(tree, ENTRY)
         _bring(part, 0, 50_000)
