@@ -526,7 +526,9 @@ class Part:
         state = written.state
         if state is None or not StreamHasher.goes_on_from(self.expected.algorithm):
             state = None
-        self._hasher = StreamHasher(self.expected.algorithm, self.entry.size, state)
+        self._hasher = StreamHasher(
+            self.expected.algorithm, self.entry.size, keeps_state=True, state=state
+        )
         self._hashed = self._saved_at = 0 if state is None else state.offset
         self._saved_hash = state
 

@@ -60,13 +60,22 @@ class StreamHasher:
     Args:
         algorithm: the digest that ``digest()`` returns.
         size: the content's length, which git's object header names in advance.
+        keeps_state: have a ``state()`` where it is to be had; otherwise hashlib alone is used,
+            so that a verification does not rest on the same calls as the fetch before it.
         state: where an earlier process stopped; see ``goes_on_from``.
     """
 
-    def __init__(self, algorithm: Algorithm, size: int, state: Sha256State | None = None) -> None:
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        size: int,
+        *,
+        keeps_state: bool = False,
+        state: Sha256State | None = None,
+    ) -> None:
         self.algorithm = algorithm
         self._sha256: ResumableSha256 | hashlib._Hash = (
-            ResumableSha256(state) if resumable() else hashlib.sha256()
+            ResumableSha256(state) if keeps_state and resumable() else hashlib.sha256()
         )
         self._blob = None
         if algorithm is Algorithm.GIT_BLOB:
