@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+_DUMB = ("dumb", "unknown")
+"""Values of ``TERM`` for terminals that cannot move the cursor."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
@@ -70,7 +73,7 @@ class Output:
     @property
     def interactive(self) -> bool:
         """True where a live progress display makes sense."""
-        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB
 
 
 def _styled(text: str, colour: str, stream: TextIO) -> str:

@@ -26,8 +26,9 @@ def test_the_listener_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert isinstance(progress_for(Output()), LiveProgress)
-    monkeypatch.setenv("TERM", "dumb")
-    assert isinstance(progress_for(Output()), LineProgress)
+    for term in ("dumb", "unknown"):
+        monkeypatch.setenv("TERM", term)
+        assert isinstance(progress_for(Output()), LineProgress)
 
 
 def test_one_trouble_is_said_once_and_cannot_steer_the_terminal(

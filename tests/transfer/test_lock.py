@@ -322,3 +322,46 @@ def test_a_fetch_ends_when_its_directory_was_taken_over(tmp_path: Path) -> None:
     ):
         fetch(plan_for(files, tmp_path, hub(server.endpoint)), Listener())
     assert (tmp_path / leases.LEASE).exists()
+
+
+OTHER_MACHINE = """
+    import fcntl, sys
+    from pathlib import Path
+    from grokdist.transfer import lease
+    from grokdist.transfer.lock import exclusive
+    from grokdist.transfer.tree import ModelTree
+
+    lease.TOUCH_EVERY = 0.05
+    lease.boot_id = lambda: "another-boot"
+    lease.socket.gethostname = lambda: "node7"
+    fcntl.flock = lambda *_: None  # Its kernel's locks are its own.
+    with ModelTree(Path(sys.argv[1])) as tree, exclusive(tree):
+        print("held", flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_two_machines_exclude_each_other_though_neither_sees_the_others_locks(
+    tree: ModelTree, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "DEAD_AFTER", 2.0)
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(OTHER_MACHINE), str(tree.directory)],
+        cwd=repository,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "held\n"
+            with (
+                pytest.raises(StoreError, match=f"in use by process {child.pid} on node7$"),
+                exclusive(tree),
+            ):
+                pass
+        finally:
+            child.kill()
+        with exclusive(tree, wait=True) as lease:
+            assert lease.holder.pid == os.getpid()
