@@ -124,6 +124,9 @@ class RateLimiter:
         span = max(now - self._divided_at, 1e-3)
         if span >= _PERIOD_S / 2:
             used = self._spent + sum(share.measure(span) for share in self._shares)
+            if not self._spent and self._free_at <= now:
+                # Nothing holds them up: they have nothing to do.
+                self._history.clear()
             self._history.append((span, self._spent, used, self._waited))
             spans, spent, total, waited = zip(*self._history, strict=True)
             # While they wait out the debt of a share's lump they say nothing.

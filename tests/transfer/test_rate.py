@@ -146,6 +146,14 @@ def test_streams_that_come_later_soon_have_theirs(clock: Clock, limiter: RateLim
     assert by_stream >= 0.4 * 2 * RATE
 
 
+def test_streams_that_end_leave_theirs_at_once(clock: Clock, limiter: RateLimiter) -> None:
+    swarm, stream = Swarm(limiter, speed=10 * RATE), Stream(limiter, speed=10 * RATE)
+    play(clock, 10, [stream], [swarm])
+    stream.speed = 0
+    play(clock, 2.5, [stream], [swarm])
+    assert swarm.limit == RATE
+
+
 @pytest.mark.parametrize(("slow", "fast"), [("swarm", "stream"), ("stream", "swarm")])
 def test_what_one_leaves_the_other_has(
     clock: Clock, limiter: RateLimiter, slow: str, fast: str
