@@ -4,7 +4,7 @@ The rules, so that each byte leaves the origin about once and nobody waits for a
 
 1. What a member has is taken from the member, and what a member is bringing is left to it.
 2. Of the rest everyone takes the chunks that are its own (``ownership``). A member counts while it
-   answers, has an origin that works, and wants the file.
+   answers, gives what is asked of it, has an origin that works, and still wants the file.
 3. A member that has no chunk of its own left takes those of others which nobody has begun, its
    share among the idle ones; the owner sees that and leaves them.
 4. A range that a member has been bringing for too long, by its own rate, may be brought by an
@@ -188,7 +188,7 @@ class Allotment:
         me, chunk = self._members.me, self._content.chunk
         owners = self._chunk_owners(number)
         sha256 = self._content.files[number].sha256
-        idle = [me, *(m.id for m in self._members.live if m.status.idle and m.status.able)]
+        idle = [me, *(m.id for m in self._members.live if m.status.idle and m.takes)]
         for start, end in ranges:
             for place in range(start // chunk, (end - 1) // chunk + 1):
                 piece = max(start, place * chunk), min(end, (place + 1) * chunk)
@@ -207,7 +207,7 @@ class Allotment:
             found = self._owners.get(number)
             if found is None:
                 file = self._content.files[number]
-                ids = [m.id for m in self._members.live if m.status.able and number not in m.skips]
+                ids = [m.id for m in self._members.live if m.takes and number not in m.skips]
                 if self._able or not ids:
                     ids.append(self._members.me)
                 chunks = -(-file.size // self._content.chunk)

@@ -1,7 +1,6 @@
 """Asks one member for its status and for bytes.
 
-``http.client`` reads straight into the caller's buffer, which costs the least of what the
-standard library offers. No proxy and no redirect is followed: a member is on this network.
+No proxy and no redirect is followed: a member is on this network.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import http.client
 import re
 import socket
 import threading
+import time
 from collections.abc import Generator, Iterator
 
 from grokdist.errors import SourceError
@@ -20,7 +20,7 @@ from grokdist.transfer.share.server import MEMBER_HEADER
 from grokdist.transfer.share.status import MAX_STATUS, Address, Status, parse_status
 from grokdist.transfer.stop import Stop
 
-_BLOCK = 1 << 20
+_BLOCK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _KEEP = 4
 
@@ -72,15 +72,19 @@ class MemberClient:
             length = answer.length
             if length is None or length > MAX_STATUS:
                 raise self._error("sent a status of unknown or excessive length")
-            data = answer.read(length)
+            data = bytearray()
+            deadline = time.monotonic() + self._timeout
+            while len(data) < length and (more := answer.read1(length - len(data))):
+                data += more
+                if time.monotonic() > deadline:
+                    raise self._error("drips its status")
+            answer.read()
         if len(data) != length:
             raise self._error("broke off its status")
-        return parse_status(data, self._content)
+        return parse_status(bytes(data), self._content)
 
-    def read(
-        self, number: int, start: int, end: int, stop: Stop
-    ) -> Generator[memoryview, None, None]:
-        """The bytes of a file from ``start`` to ``end``, in blocks valid until the next one.
+    def read(self, number: int, start: int, end: int, stop: Stop) -> Generator[bytes, None, None]:
+        """The bytes of a file from ``start`` to ``end``, as they come.
 
         Raises:
             BusyError: it serves too many others.
@@ -98,13 +102,15 @@ class MemberClient:
                 raise self._error("answered another range than was asked for")
             if answer.length != end - start:
                 raise self._error("answered another length than was asked for")
-            buffer = memoryview(bytearray(min(_BLOCK, end - start)))
             while start < end:
-                count = answer.readinto(buffer[: end - start])
-                if not count:
+                # What is there, and no more: who waits for a full block waits for a drip.
+                data = answer.read1(min(_BLOCK, end - start))
+                if not data:
                     raise self._error("broke off")
-                start += count
-                yield buffer[:count]
+                start += len(data)
+                yield data
+            # At the end of the body this reads nothing and frees the connection.
+            answer.read()
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -74,6 +74,13 @@ class Member:
         """True where it can be asked for bytes now."""
         return self.alive and now >= self.not_before
 
+    @property
+    def takes(self) -> bool:
+        """True where it goes on taking bytes from an origin, and gives them."""
+        return (
+            self.alive and self.status.able and not self.status.complete and self.failures < _TRIES
+        )
+
     def trusty(self, now: float) -> bool:
         """True where it will sooner or later give what it has."""
         return self.alive and (self.failures < _TRIES or now >= self.not_before)
@@ -127,8 +134,9 @@ class Members:
                 self._note(f"share: {_spoken(address)} joined")
             elif member.alive and member.address != address:
                 return False
-            elif not member.alive or member.status.able != status.able:
-                self.epoch += 1
+            else:
+                self.epoch += not member.alive
+            took = member.takes
             member.alive = True
             if status.whole:
                 member.files.clear()
@@ -144,6 +152,7 @@ class Members:
             }
             member.status = status
             member.address = address
+            self.epoch += member.takes != took
         return True
 
     def gone(self, identity: str) -> None:
@@ -264,11 +273,12 @@ class Members:
     def served(self, member: Member, *, ok: bool) -> None:
         """A request that ``choose`` counted has ended."""
         with self._lock:
+            took = member.takes
             member.in_flight -= 1
+            member.failures = 0 if ok else member.failures + 1
+            self.epoch += member.takes != took
             if ok:
-                member.failures = 0
                 return
-            member.failures += 1
             rest = min(_SHUN * 2 ** (member.failures - 1), _LONGEST_SHUN)
             member.not_before = time.monotonic() + rest
 

@@ -82,11 +82,24 @@ def test_what_a_member_has_or_is_bringing_is_left_to_it(cluster: Cluster) -> Non
 
 
 @pytest.mark.parametrize(
-    "changes", [{"able": False}, {"skips": frozenset({0})}], ids=["no origin", "not wanted"]
+    "changes",
+    [{"able": False}, {"skips": frozenset({0})}, {"complete": True}],
+    ids=["no origin", "not wanted", "done"],
 )
 def test_one_that_cannot_or_will_not_owns_nothing(cluster: Cluster, changes: Any) -> None:
     cluster.hear(OTHER, **changes)
     assert cluster.may() == set(range(100))
+
+
+def test_one_that_gives_nothing_owns_nothing(cluster: Cluster) -> None:
+    cluster.hear(OTHER, files={0: ((0, 1),)})
+    (other,) = cluster.members.live
+    for _ in range(3):
+        assert len(cluster.may()) < 100
+        cluster.members.served(other, ok=False)
+    assert len(cluster.may()) == 100
+    cluster.members.served(other, ok=True)
+    assert len(cluster.may()) < 100
 
 
 def test_the_chunks_of_one_that_is_gone_fall_to_the_others(cluster: Cluster) -> None:

@@ -264,6 +264,16 @@ def test_only_private_networks_are_answered_unless_an_address_was_named() -> Non
     assert plain_host("fe80::1%eth0") == "fe80::1"
 
 
+def test_strangers_are_turned_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(tmp_path / "model", settings(bind=None))
+    try:
+        assert running.get(f"{BASE}/status")[0] == 200
+        monkeypatch.setattr(server_module, "is_near", lambda _: False)
+        assert running.raw(b"GET / HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 403 ")
+    finally:
+        running.close()
+
+
 def test_closing_ends_a_transfer(running: Running) -> None:
     with socket.create_connection(("127.0.0.1", running.server.port), timeout=5) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

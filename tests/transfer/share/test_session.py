@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from grokdist.errors import NoSourceError
 from grokdist.transfer.plan import make_plan
+from grokdist.transfer.share import peer_source
 from grokdist.transfer.share.keys import ShareKey
+from grokdist.transfer.share.server import ShareServer
 from tests.servers.hub_server import Faults, HubServer, wait_until
 from tests.transfer.models import assert_complete
 from tests.transfer.share.machines import (
@@ -269,3 +274,29 @@ def test_a_member_that_says_to_take_all_and_takes_nothing_holds_nobody_up(tmp_pa
                 idler.listen()
                 assert honest.go().wait().sources == {"https:" + server.mirror: SIZE}
     assert_complete(honest.directory, FILES)
+
+
+def test_a_member_that_drips_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dripping = {"port": 0}
+    send = ShareServer._send_file
+
+    def drip(self: ShareServer, connection: Any, fd: int, start: int, end: int) -> None:
+        if self.port != dripping["port"]:
+            send(self, connection, fd, start, end)
+            return
+        while start < end:
+            connection.sendall(os.pread(fd, 1000, start))
+            start += 1000
+            time.sleep(0.02)
+
+    monkeypatch.setattr(ShareServer, "_send_file", drip)
+    monkeypatch.setattr(peer_source, "_GRACE_S", 0.1)
+    with HubServer(FILES) as server:
+        first = Machine(tmp_path / "0", FILES, mirror(server))
+        other = Machine(tmp_path / "1", FILES, mirror(server), peers=(first.address,))
+        with cluster([first, other]):
+            first.go().wait()
+            dripping["port"] = first.session.port
+            came = other.go().wait().sources
+    assert_complete(other.directory, FILES)
+    assert came["https:" + server.mirror] > came.get("share", 0)
