@@ -69,7 +69,8 @@ class Running:
             with contextlib.suppress(ConnectionError):
                 connection.sendall(data)
                 if end:
-                    connection.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_WR)
                 while more := connection.recv(65536):
                     answer += more
             return answer
