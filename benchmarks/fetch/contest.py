@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import statistics
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 
 from benchmarks.fetch.measure import RunError, Sample, measure
 from benchmarks.fetch.payload import Payload
+
+_OWN_CLOCK = re.compile(r'"seconds": ?([0-9.]+)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +53,7 @@ class Figures:
         cpu: CPU seconds a GB (10^9 bytes) of each run.
         peak: most resident MB of any run.
         first: seconds to the first file, where that was watched.
+        inside: MB/s by the command's own clock, which starts after its start-up, where it says so.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Figures:
     cpu: tuple[float, ...] = ()
     peak: float = 0.0
     first: tuple[float, ...] = ()
+    inside: tuple[float, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -194,4 +199,9 @@ def _figures(
         cpu=tuple(round((each.user + each.system) / size * 1e9, 3) for each in samples),
         peak=round(max((each.peak for each in samples), default=0) / 1e6, 1),
         first=tuple(round(each.first, 3) for each in samples if each.first is not None),
+        inside=tuple(
+            round(size / float(match[1]) / 1e6, 1)
+            for each in samples
+            if (match := _OWN_CLOCK.search(each.output)) is not None and float(match[1])
+        ),
     )

@@ -103,7 +103,7 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
 def fetching(payload: Payload, out: Path, *arguments: str) -> list[str]:
     """The command line of a fetch of ``payload`` into ``out``."""
     where = ("--manifest", str(payload.manifest), "--dir", str(out))
-    return grokdist("fetch", payload.name, *where, "--yes", "--quiet", *arguments)
+    return grokdist("fetch", payload.name, *where, "--yes", "--json", *arguments)
 
 
 def _curl_list(payload: Payload, url: str, out: Path, home: Path) -> Path:

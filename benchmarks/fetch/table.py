@@ -67,7 +67,12 @@ def _section(name: str, title: str, group: Mapping[str, Any]) -> str:
     figures = group["figures"]
     reference = _median(_find(figures, _REFERENCE.get(name.partition("-")[0], "")), "rates")
     rows = "".join(_row(each, reference) for each in figures)
-    first = any(each["first"] for each in figures)
+    inside = "".join(
+        f"- {each['name']}, by its own clock (without the start of the process):"
+        f" {_median(each, 'inside'):,.0f} MB/s.\n"
+        for each in figures
+        if each.get("inside")
+    )
     starts = "".join(
         f"- {each['name']}: first file in place after {_median(each, 'first'):.2f} s"
         f" (lowest {min(each['first']):.2f}, highest {max(each['first']):.2f}).\n"
@@ -83,7 +88,7 @@ def _section(name: str, title: str, group: Mapping[str, Any]) -> str:
         f" {group['when']}; load before: {group['load_before']}.\n\n"
         f"| tool | checks | MB/s | lowest, highest |{against} | CPU s/GB | peak MB |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n"
-        + (f"{starts}\n" if first else "")
+        + (f"{inside}{starts}\n" if inside or starts else "")
         + f"Ceilings in the same run: SHA-256 {ceilings['hash_one']:,.0f} MB/s on one core,"
         f" {ceilings['hash_all']:,.0f} on all; memory copy {ceilings['copy']:,.0f};"
         f" writing with fsync {ceilings['write']:,.0f}.\n"

@@ -85,7 +85,7 @@ def verifiers(
             name=GROKDIST,
             checks="SHA-256, signature or manifest",
             command=lambda _: grokdist(
-                "verify", str(copy), "--manifest", str(payload.manifest), "--quiet"
+                "verify", str(copy), "--manifest", str(payload.manifest), "--json"
             ),
             environment=own_home(home / "out"),
         ),
