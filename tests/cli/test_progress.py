@@ -6,6 +6,7 @@ import codecs
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+import grokdist
 from grokdist.cli.output import Output
 from grokdist.cli.progress import LineProgress, LiveProgress, progress_for, showing
 from grokdist.transfer.progress import NoProgress, SourceState
+from tests.servers.hub_server import Faults, HubServer, wait_until
 from tools.terminal_screen import Screen
 
 
@@ -201,3 +204,50 @@ def test_a_dumb_terminal_gets_lines(repository: Path) -> None:
     assert during == ["a note that stays above ä"]
     assert "\x1b" not in raw
     assert screen.lines() == ["a note that stays above ä", "after"]
+
+
+def test_an_interrupted_fetch_leaves_the_terminal_as_it_was(
+    repository: Path, tmp_path: Path
+) -> None:
+    bundled = Path(grokdist.__file__).parent / "bundled/grok-mini"
+    path = "ckpt-0/tensor00000_000"
+    files = {path: (bundled / path).read_bytes()}
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    written = bytearray()
+    with HubServer(files, faults=Faults(throttle=100_000)) as server:
+        child = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "grokdist", "fetch", "grok-mini", "--source", "https"),
+                *("--source", server.mirror, "--dir", tmp_path / "d", "--include", path),
+            ],
+            cwd=repository,
+            env={**os.environ, "PYTHONPATH": ".:runtime", "TERM": "xterm-256color"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        os.set_blocking(ours, False)
+
+        def shows(words: bytes) -> bool:
+            written.extend(_drain(ours))
+            return words in written
+
+        try:
+            wait_until(lambda: shows(path.encode()))
+            child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=60) == 130
+            shows(b"")
+        finally:
+            child.kill()
+            child.wait()
+            os.close(ours)
+    screen = Screen(columns=80, rows=24)
+    screen.feed(written.decode())
+    assert screen.cursor_shown
+    assert screen.lines()[-2:] == [
+        "error: interrupted",
+        "hint: run the same command again to go on",
+    ]
+    assert not any(path in line for line in screen.lines())
