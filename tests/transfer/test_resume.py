@@ -83,6 +83,16 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return reads
 
 
+class Notes(NoProgress):
+    """Remembers what a person would have been told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.said.append(message)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Left:
     """What a process left that was ended."""
@@ -224,25 +234,22 @@ def test_after_a_power_cut_it_goes_on_from_what_was_synced(
     assert noted(tmp_path, "large", LARGE) == kept.size
     lost = left.noted - kept.size
     assert lost <= 2 * MOST_TWICE
-    notes: list[str] = []
-
-    class Notes(NoProgress):
-        def note(self, message: str) -> None:
-            notes.append(message)
-
+    notes = Notes()
     plan = plan_for(FILES, tmp_path, _mirror(server), trees=False)
-    result = fetch(plan, Notes(), patience=HASTY)
+    result = fetch(plan, notes, patience=HASTY)
     assert result.fetched_bytes == SIZE - kept.size
     # No source was blamed for what the cut did.
-    assert notes == []
+    assert notes.said == []
     assert_complete(tmp_path, FILES)
 
 
 def test_a_part_of_another_content_is_not_gone_on_with(server: HubServer, tmp_path: Path) -> None:
     """The manifest names other bytes for the same path now."""
     leave_part(tmp_path, "large", content("older", SIZE), (0, 9_000_000))
-    result = _fetch(tmp_path, _mirror(server))
-    assert result.fetched_bytes == SIZE
+    notes = Notes()
+    plan = plan_for(FILES, tmp_path, _mirror(server), trees=False)
+    assert fetch(plan, notes, patience=HASTY).fetched_bytes == SIZE
+    assert notes.said == []
     assert_complete(tmp_path, FILES)
 
 
