@@ -122,8 +122,12 @@ class Segment:
         return self._part.share(other)
 
     def part_ways(self) -> None:
-        """Give the part a file of its own again, with what is here: another writes no more."""
-        self._part.part_ways()
+        """Count the file as one that somebody else may still write to, late.
+
+        Whoever goes on with it first gives the part a file of its own, with what is here; unless
+        it is the same one, who shares it again.
+        """
+        self._part.shared = True
 
     def when_named(self, call: Callable[[], None]) -> None:
         """Have ``call`` called once the file has its final name, before its mark is taken.
@@ -172,6 +176,8 @@ class Part:
         """Called by whoever commits, once the file has its final name."""
         self.on_behind: Callable[[], None] = _nothing
         """Called when bytes came that are not hashed at once: they lie behind others."""
+        self.shared = False
+        """True where somebody else, who does not work on it now, has a hold of the same file."""
         self._tree = tree
         self._lock = threading.Lock()
         self._at_rest = threading.Condition(self._lock)
@@ -270,6 +276,8 @@ class Part:
 
     def write(self, segment: Segment, data: memoryview) -> None:
         """Write the next bytes of a segment."""
+        if self.shared:
+            self.part_ways()
         while data:
             fd = self._take_file()
             try:
@@ -423,7 +431,10 @@ class Part:
     def share(self, other: Path) -> bool:
         """Gather the bytes in the file ``other`` from now on; see ``Segment.share``."""
         with self._at_rest:
-            if self._filled.size or len(self._claims) > 1:
+            if len(self._claims) == 1 and self.shared and _same_file(self._fd, other):
+                self.shared = False
+                return True
+            if self._filled.size or len(self._claims) > 1 or self._claims[0].start:
                 return False
             link = self.path.with_name(f"{self.path.name}-link")
             try:
@@ -444,6 +455,12 @@ class Part:
         """
         name = f"{part_name(self.entry.path)}-copy"
         with self._at_rest:
+            self._at_rest.wait_for(lambda: not self._moving)
+            if not self.shared:
+                return
+            if os.fstat(self._fd).st_nlink == 1:
+                self.shared = False
+                return
             self._moving = True
             self._at_rest.wait_for(lambda: not self._users)
             try:
@@ -458,6 +475,7 @@ class Part:
                 self._tree.rename(name, part_name(self.entry.path))
                 self._replace_file()
                 self._synced = Written()
+                self.shared = False
             finally:
                 self._moving = False
                 self._at_rest.notify_all()
@@ -511,6 +529,8 @@ class Part:
         ):
             # Another name for the same file may lie outside the directory.
             self._tree.remove(name)
+            status = None
+        self.shared = status is not None and status.st_nlink > 1
         return self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
 
     def _load(self) -> tuple[Written, Written]:
@@ -595,6 +615,13 @@ class Part:
             self._state.save(state, durable=durable)
         except OSError as error:
             raise refusal(self.entry.path, error) from error
+
+
+def _same_file(fd: int, path: Path) -> bool:
+    """True where ``path`` is another name of an open file."""
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(fd), path.stat())
+    return False
 
 
 def _cut(written: Written, size: int) -> Written:

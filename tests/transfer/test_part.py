@@ -503,9 +503,14 @@ class TestSwarm:
         part.save()
         assert part_bytes(tree, ENTRY) == 50_000
         segment.part_ways()
+        # The same one may go on with it; nobody else does before it is the part's own.
+        assert segment.share(swarm / "x")
+        assert part.path.samefile(swarm / "x")
+        segment.part_ways()
+        segment.append(DATA[50_000:50_001])
         assert not part.path.samefile(swarm / "x")
         (swarm / "x").write_bytes(b"rubbish" * 10_000)
-        segment.append(DATA[50_000:])
+        segment.append(DATA[50_001:])
         _finish(part)
         assert (tmp_path / "folder/data").read_bytes() == DATA
 

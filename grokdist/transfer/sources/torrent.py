@@ -127,7 +127,7 @@ class TorrentSource(AnyRange):
             return
         storage, file = seat.storage, seat.file
         try:
-            shared = segment.start == 0 and segment.share(storage.path_of(file.index))
+            shared = segment.share(storage.path_of(file.index))
             try:
                 self._follow(seat, segment, stop, shared=shared)
             finally:

@@ -185,11 +185,12 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
         try:
             source.fetch(entry, segment, stop)
             assert 0 < segment.offset < entry.size
-            assert part.path.stat().st_nlink == 1
             part.release(segment)
             ((start, end),) = part.gaps()
             other = part.claim(start, end, "other")
             other.append((model.directory / "big.bin").read_bytes()[start:])
+            # libtorrent may still write to the other one.
+            assert part.path.stat().st_nlink == 1
             finish(tree, part)
         finally:
             source.close()
