@@ -34,7 +34,7 @@ import urllib3
 from grokdist.transfer.sources.http_body import Body
 
 _FILES = 8
-_BLOCK = 1 << 19
+_BLOCK = 1 << 20
 _CONFIG = """daemon off; worker_processes 2; pid {root}/pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
 http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:{port};

@@ -47,7 +47,7 @@ class HttpSettings:
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     redirects: int = 5
-    block: int = 1 << 19
+    block: int = 1 << 20
     host_connections: int = 8
 
 
