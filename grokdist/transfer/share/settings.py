@@ -41,7 +41,7 @@ class ShareSettings:
     multicast: bool = True
     group_port: int = PORT
     linger: float = 30.0
-    settle: float = 1.5
+    settle: float = 1.0
     silence: float = 5.0
     steal_after: float = 1.5
     stuck: float = 30.0
