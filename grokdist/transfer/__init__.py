@@ -16,9 +16,10 @@ model directory without following links; ``trees`` keeps a hash tree a file, whi
 has built behind the fetch, and which repair and ``spot_check`` (a range, a sample) use;
 ``lock``, ``index``, ``rate``, ``stop``, ``hashing`` and ``progress`` do what their names say.
 
-Sources (``sources/``): ``base`` is the seam; ``hub``, ``https`` (both on ``http_stream`` and
-``http_transport``), ``local`` and ``torrent`` (with ``torrent_*``) fill it; ``lazy`` puts off
-what is slow to load. ``torrent_create``, ``tracker`` and ``seeding`` give models to others.
+Sources (``sources/``): ``base`` is the seam; ``hub`` and ``https`` (on ``http_stream``, which asks
+by ``http_transport``, checks by ``http_answer`` and reads by ``http_body``), ``local`` and
+``torrent`` (with ``torrent_*``) fill it; ``lazy`` puts off what is slow to load.
+``torrent_create``, ``tracker`` and ``seeding`` give models to others.
 
 In short::
 
