@@ -62,6 +62,10 @@ def exclusive(
         finally:
             lease.release()
     finally:
+        # Closing alone would leave it locked while a child of ours, forked for whatever else,
+        # has not let go of its copy.
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 

@@ -365,3 +365,24 @@ def test_two_machines_exclude_each_other_though_neither_sees_the_others_locks(
             child.kill()
         with exclusive(tree, wait=True) as lease:
             assert lease.holder.pid == os.getpid()
+
+
+def test_a_child_that_was_forked_meanwhile_does_not_keep_it(tree: ModelTree) -> None:
+    with exclusive(tree):
+        copy = os.dup(next(_open_files(tree.directory / ".grokdist/lock")))
+    try:
+        with exclusive(tree):
+            pass
+    finally:
+        os.close(copy)
+
+
+def _open_files(path: Path) -> Iterator[int]:
+    """Descriptors of this process that have the file open: what a forked child gets copies of."""
+    wanted = path.stat()
+    for fd in range(3, 256):
+        try:
+            if os.path.samestat(os.fstat(fd), wanted):
+                yield fd
+        except OSError:
+            continue
