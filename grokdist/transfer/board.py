@@ -473,6 +473,7 @@ class Board:
             return None
         chosen = self._cut(source, slowest, slowest.segment)
         if chosen is None:
+            self._relieve(source, slowest, now)
             return None
         if not slowest.segment.remaining:
             slowest.robbed = True
@@ -483,6 +484,30 @@ class Board:
         claim = self._claimed(source, wanted, segment, now)
         self._settle(wanted)
         return claim
+
+    def _relieve(self, source: Source, slowest: Claim, now: float) -> None:
+        """Take a file from a swarm that asked its peers for all of it, and is slow as a whole.
+
+        It cannot be cut while its pieces are on their way: it is stopped, and what it did not
+        bring is then free for whoever is quicker. Its rate is looked at as a whole, since it
+        brings one of its files after the other rather than all alike.
+        """
+        swarm, segment = slowest.source, slowest.segment
+        ours = self._pace.get(source.name, 0.0) * (1 + self._idle[source.name])
+        if swarm.kind is not SourceKind.TORRENT or segment is None or not ours:
+            return
+        claims = [each for each in self._claims if each.source is swarm and each.segment]
+        if any(each.robbed for each in claims):
+            # What was taken last is not free yet.
+            return
+        remaining = sum(each.segment.remaining for each in claims if each.segment)
+        rate = sum(each.rate or 0.0 for each in claims)
+        left = remaining / rate if rate else 3600.0
+        if left > _WORTH_S + 2 * segment.remaining / ours:
+            slowest.robbed = True
+            slowest.stop.set()
+            chance = slowest.wanted.chances[swarm.name]
+            chance.not_before = max(chance.not_before, now + left)
 
     def _helpable(self, source: Source, claim: Claim, now: float) -> bool:
         return (

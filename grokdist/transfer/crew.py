@@ -209,6 +209,8 @@ class Crew:
                 self._fail(claim, "nothing arrives")
             elif not segment.remaining:
                 board.delivered(claim)
+            elif claim.robbed:
+                board.put_back(claim)
             else:
                 what = "nothing arrives" if claim.stalled else "ended early"
                 self._fail(claim, f"{what} at {segment.offset} of {entry.size} bytes")

@@ -96,9 +96,12 @@ class Segment:
             ResourceError: the disk is full; what was written before stays valid.
             StoreError: the disk refused for another reason.
         """
-        view = memoryview(data)[: self.remaining]
-        self._part.write(self, view)
+        self.place(data)
         self.on_bytes(len(data))
+
+    def place(self, data: bytes | bytearray | memoryview) -> None:
+        """Write the next bytes, as ``append`` does; ``arrived`` counted them already."""
+        self._part.write(self, memoryview(data)[: self.remaining])
 
     def adopt(self, upto: int) -> None:
         """Count bytes up to ``upto`` that somebody else wrote to ``path``, and hash them.

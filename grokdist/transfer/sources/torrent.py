@@ -4,7 +4,7 @@ libtorrent writes to files of its own under ``.grokdist/swarm`` and checks every
 that begins here shares its data with the part, by a hard link, and is hashed behind the download;
 where another source began it, or links are not to be had, the finished bytes are appended to the
 part instead. So libtorrent never writes to a byte that was hashed. What is complete is given away
-from its final place; the copies of what is not are removed at the end, or when they grow large.
+from its final place; pieces of what is not are noted every second and kept for the next run.
 """
 
 from __future__ import annotations
@@ -144,20 +144,20 @@ class TorrentSource(AnyRange):
                 segment.when_named(lambda: storage.point(file.index, entry.path))
 
     def close(self) -> None:
-        """Leave the swarm, end the session and remove libtorrent's files."""
+        """Leave the swarm and end the session; what came of unfinished files is kept."""
         self._membership.close()
 
     def _follow(self, seat: Seat, segment: Segment, stop: threading.Event, *, shared: bool) -> None:
         """Hash, or append, what is complete from the start, until all is or nothing comes."""
         swarm, file = seat.swarm, seat.file
-        received = 0
+        received = swarm.received(file)
         heard = hashed = time.monotonic()
         while segment.remaining and not stop.is_set():
             if self._membership.closed:
                 raise self._error("it was closed", segment.entry)
             here = swarm.contiguous(file, segment.offset)
             # Awake at half the window, so that it moves on before peers run out of it.
-            goal = min(segment.end, here + (swarm.want(file, here) - here + 1) // 2)
+            goal = min(segment.end, here + (swarm.want(file, here, segment.end) - here + 1) // 2)
             seat.pump.wait_until(
                 lambda goal=goal: swarm.contiguous(file, segment.offset) >= goal,  # type: ignore[misc]
                 seconds=_POLL_S,
@@ -168,14 +168,14 @@ class TorrentSource(AnyRange):
             here = min(swarm.contiguous(file, segment.offset), segment.end)
             come = here - segment.offset
             if here == segment.end or come >= _STEP or (come and now - hashed >= _STEP_S):
-                swarm.want(file, here)
+                swarm.want(file, here, segment.end)
                 swarm.flush()
                 self._take(seat, segment, here, stop, shared=shared)
                 heard = hashed = time.monotonic()
-            elif (count := swarm.received(file)) != received:
+            # Counted as it comes, also of pieces that are not complete: a large one takes minutes.
+            if (count := swarm.received(file)) != received:
+                segment.arrived(max(count - received, 0))
                 received, heard = count, now
-                # A large piece can take minutes; the engine is to know that it is on its way.
-                segment.arrived(0)
             elif now - heard >= self._stall:
                 raise self._error(_why(swarm.status), segment.entry)
 
@@ -185,18 +185,16 @@ class TorrentSource(AnyRange):
         path = seat.storage.path_of(seat.file.index)
         with path.open("rb", buffering=0) as stream:
             if shared:
-                before = segment.offset
                 # The sync before the file gets its name then finds little to do.
-                begin_writeback(stream.fileno(), before, upto - before)
+                begin_writeback(stream.fileno(), segment.offset, upto - segment.offset)
                 segment.adopt(upto)
-                segment.arrived(segment.offset - before)
                 return
             stream.seek(segment.offset)
             while segment.offset < min(upto, segment.end) and not stop.is_set():
                 block = stream.read(min(_BLOCK, upto - segment.offset))
                 if not block:
                     raise self._error(f"{path} ends early", segment.entry)
-                segment.append(block)
+                segment.place(block)
 
     def _error(self, reason: str, entry: FileEntry, *, permanent: bool = False) -> SourceError:
         return SourceError(reason, source=self.name, path=entry.path, permanent=permanent)

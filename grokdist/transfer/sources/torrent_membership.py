@@ -12,7 +12,7 @@ from pathlib import Path
 import libtorrent as lt
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import SourceError
+from grokdist.errors import GrokdistError, SourceError
 from grokdist.transfer.part import Segment
 from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_bans import Bans
@@ -20,15 +20,21 @@ from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_map import map_entries
 from grokdist.transfer.sources.torrent_metadata import ask, keep, kept
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
+from grokdist.transfer.sources.torrent_resume import RESUME, read_record, write_record
 from grokdist.transfer.sources.torrent_session import end_session, open_session
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_storage import SwarmStorage
 from grokdist.transfer.sources.torrent_swarm import Swarm, SwarmStatus
+from grokdist.transfer.tree import ModelTree
 
 MAX_LEFT_OVER = 4 << 30
 """Bytes that libtorrent's own copies may take before the torrent is joined anew."""
 
 _POLL_S = 0.5
+_SAVE_POLL_S = 0.25
+_SAVE_EVERY_S = 1.0
+_SAVE_BYTES = 8 << 20
+"""Bytes a connection after which what is here is noted before its time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +53,7 @@ class _Joined:
     storage: SwarmStorage
     swarm: Swarm
     mapped: Mapping[str, TorrentFile]
+    saver: threading.Thread
 
 
 class Membership:
@@ -87,6 +94,7 @@ class Membership:
         self._session: lt.session | None = None
         self._pump: AlertPump | None = None
         self._closed = threading.Event()
+        self._saving = threading.Lock()
         self._rate: int | None = None
 
     @property
@@ -158,7 +166,7 @@ class Membership:
             self._active.discard(file.index)
 
     def close(self) -> None:
-        """Leave the swarm, end the session and remove libtorrent's files."""
+        """Leave the swarm and end the session; pieces of files that are under way are kept."""
         atexit.unregister(self.close)
         self._closed.set()
         with self._lock:
@@ -166,16 +174,21 @@ class Membership:
             pump, self._pump = self._pump, None
             session, self._session = self._session, None
             if joined is not None:
-                joined.swarm.close()
+                with contextlib.suppress(OSError, GrokdistError):
+                    self._save(joined.swarm)
+                with self._saving:
+                    joined.swarm.close()
             if pump is not None:
                 pump.close()
             if session is not None:
                 end_session(session)
+            if joined is not None:
+                joined.saver.join()
             # The session's threads end with its last reference, and then nothing writes.
             del joined, pump, session
             if self._storage is not None:
                 with contextlib.suppress(OSError):
-                    self._storage.clear()
+                    self._storage.tidy(self._names)
 
     def _seat(self, joined: _Joined | None, entry: FileEntry) -> Seat | None:
         if joined is None:
@@ -198,8 +211,9 @@ class Membership:
             return True
         if self._active:
             return False
-        joined.swarm.close()
-        joined.storage.clear()
+        with self._saving:
+            joined.swarm.close()
+            joined.storage.clear()
         self._joined = None
         return True
 
@@ -241,6 +255,7 @@ class Membership:
         params = self._invitation.join(self._files, peers)
         params.banned_peers = list(bans.peers)
         params.peers = [peer for peer in params.peers if peer not in bans.peers]
+        self._go_on(params, self._files, self._storage)
         swarm = Swarm(
             self._session,
             self._pump,
@@ -250,7 +265,59 @@ class Membership:
             wanted=mapped.values(),
             on_ban=bans.add,
         )
-        return _Joined(pump=self._pump, storage=self._storage, swarm=swarm, mapped=mapped)
+        saver = threading.Thread(
+            target=self._keep_saving, args=(swarm,), name="grokdist-swarm-save", daemon=True
+        )
+        saver.start()
+        return _Joined(
+            pump=self._pump, storage=self._storage, swarm=swarm, mapped=mapped, saver=saver
+        )
+
+    def _go_on(
+        self, params: lt.add_torrent_params, files: TorrentFiles, storage: SwarmStorage
+    ) -> None:
+        """Have libtorrent begin with the pieces that an earlier process left."""
+        with ModelTree(self._directory) as tree:
+            found = read_record(tree, self._invitation.infohash, files.pieces)
+            if found is None:
+                storage.clear()
+                return
+            noted, holds = found
+            # Nothing may be believed of files that are being changed.
+            tree.remove(RESUME)
+        pieces = storage.take_up(files, self._names, noted)
+        if holds:
+            with ModelTree(self._directory) as tree:
+                write_record(tree, self._invitation.infohash, pieces)
+            params.have_pieces = [bool(bit) for bit in pieces.have]
+            params.unfinished_pieces = {
+                index: [bool(bit) for bit in blocks] for index, blocks in pieces.unfinished.items()
+            }
+
+    def _keep_saving(self, swarm: Swarm) -> None:
+        """Note what is here, every second and sooner where much comes, until the swarm is left."""
+        noted = 0
+        waited = 0.0
+        while not self._closed.wait(_SAVE_POLL_S) and not swarm.closed:
+            waited += _SAVE_POLL_S
+            status = swarm.status
+            much = _SAVE_BYTES * max(1, status.peers)
+            if status.received - noted >= (much if waited < _SAVE_EVERY_S else 1):
+                noted, waited = status.received, 0.0
+                # A disk that refuses says so to whoever writes next.
+                with contextlib.suppress(OSError, GrokdistError):
+                    self._save(swarm)
+
+    def _save(self, swarm: Swarm) -> None:
+        pieces = swarm.snapshot()
+        with self._saving, ModelTree(self._directory) as tree:
+            if not swarm.closed:
+                write_record(tree, self._invitation.infohash, pieces)
+
+    @property
+    def _names(self) -> dict[int, str]:
+        """Path in the model directory by the number of a file of the torrent."""
+        return {file.index: path for path, file in (self._mapped or {}).items()}
 
     def _map(self, files: TorrentFiles) -> Mapping[str, TorrentFile]:
         return map_entries(files.files, self._entries, roots=self._roots)

@@ -8,17 +8,25 @@ libtorrent's file of a torrent's file number N is ``.grokdist/swarm/N``. It is o
 - a symbolic link to the finished file, from which it is then given to other peers;
 - left over, when another source brought the file or the bytes proved wrong.
 
-Nothing here outlives the run.
+What outlives the run are the pieces of files that are not finished. The next run takes them up
+into files that are libtorrent's own again: it shares nothing with a process that is gone, and
+never writes to a byte that one hashed.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from grokdist.transfer.part_files import copy_range, part_name, state_name
+from grokdist.transfer.part_state import read_state
+from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
+from grokdist.transfer.sources.torrent_resume import RESUME, Pieces
 from grokdist.transfer.tree import STATE, ModelTree
 
 STORAGE = (STATE, "swarm")
@@ -39,7 +47,6 @@ class SwarmStorage:
         self._directory = directory.absolute()
         with ModelTree.create(directory) as tree, tree.folder(STORAGE, create=True):
             self.folder = self._directory.joinpath(*STORAGE)
-        self.clear()
 
     def path_of(self, index: int) -> Path:
         """Libtorrent's file for the torrent's file number ``index``."""
@@ -55,6 +62,57 @@ class SwarmStorage:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(self._directory / path)
         temporary.replace(link)
+
+    def take_up(self, files: TorrentFiles, names: Mapping[int, str], pieces: Pieces) -> Pieces:
+        """Make the files that an earlier process left libtorrent's own.
+
+        A file that a part shares, or that is finished, is replaced by one that holds only what
+        neither of them has: the pieces that came out of order or are under way.
+
+        Args:
+            files: the torrent.
+            names: path in the model directory by the number of a file.
+            pieces: what that process noted.
+
+        Returns:
+            the pieces that are in the files now.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        layout = _Layout(files)
+        here = pieces.all
+        with ModelTree(self._directory) as tree:
+            kept = set(here)
+            for file in files.files:
+                touching = [piece for piece in layout.pieces_of(file) if piece in kept]
+                if not touching:
+                    self.path_of(file.index).unlink(missing_ok=True)
+                    continue
+                name = names.get(file.index)
+                kept -= self._take_up_file(tree, layout, file, name, touching)
+        return Pieces(
+            have=bytes(bit and index in kept for index, bit in enumerate(pieces.have)),
+            unfinished={
+                index: blocks for index, blocks in pieces.unfinished.items() if index in kept
+            },
+        )
+
+    def tidy(self, names: Mapping[int, str]) -> None:
+        """Remove what no later run can use; everything, where no file is under way."""
+        with ModelTree(self._directory) as tree:
+            under_way = {
+                index
+                for index, name in names.items()
+                if tree.stat(part_name(name)) is not None and tree.stat(name) is None
+            }
+        regular = [index for index in under_way if self.path_of(index).is_file()]
+        if not regular:
+            self.clear()
+            return
+        for index in names:
+            if index not in under_way:
+                self.path_of(index).unlink(missing_ok=True)
 
     def left_over(self, active: Collection[int]) -> int:
         """Bytes on disk of files that are not shared, finished, or one of ``active``."""
@@ -76,5 +134,89 @@ class SwarmStorage:
             contextlib.suppress(FileNotFoundError),
             tree.folder(STORAGE) as handle,
         ):
+            tree.remove(RESUME)
             for name in os.listdir(handle):  # noqa: PTH208 (a handle is not a path)
                 os.unlink(name, dir_fd=handle)
+
+    def _take_up_file(
+        self,
+        tree: ModelTree,
+        layout: _Layout,
+        file: TorrentFile,
+        name: str | None,
+        touching: list[int],
+    ) -> set[int]:
+        """Make one file libtorrent's own; returns the pieces that it lacks then."""
+        path = self.path_of(file.index)
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return set(touching)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+            return {piece for piece in touching if layout.span(file, piece)[0] >= status.st_size}
+        if name is None or not (stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)):
+            path.unlink(missing_ok=True)
+            return set(touching)
+        final = stat.S_ISLNK(status.st_mode)
+        source_name = name if final else f"{'/'.join(STORAGE)}/{file.index}"
+        with contextlib.ExitStack() as stack:
+            try:
+                source = tree.open(source_name, os.O_RDONLY)
+            except FileNotFoundError:
+                path.unlink(missing_ok=True)
+                return set(touching)
+            stack.callback(os.close, source)
+            end = os.fstat(source).st_size
+            whole = _hashed_upto(tree, name) if not final else file.size
+            new = path.with_name(f"{path.name}-own")
+            new.unlink(missing_ok=True)
+            target = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            stack.callback(os.close, target)
+            lacking = set()
+            for piece in touching:
+                low, high = layout.span(file, piece)
+                alone = layout.files_of(piece) == 1
+                if (high <= whole and alone) or low >= end:
+                    lacking.add(piece)
+                    continue
+                copy_range(source, target, low, min(high, end))
+            new.replace(path)
+        return lacking
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which bytes of which file a piece holds."""
+
+    files: TorrentFiles
+
+    def pieces_of(self, file: TorrentFile) -> range:
+        if not file.size:
+            return range(0)
+        size = self.files.piece_size
+        return range(file.offset // size, (file.offset + file.size - 1) // size + 1)
+
+    def span(self, file: TorrentFile, piece: int) -> tuple[int, int]:
+        """The bytes of ``file`` that ``piece`` holds."""
+        size = self.files.piece_size
+        low = piece * size - file.offset
+        return max(0, low), min(file.size, low + size)
+
+    def files_of(self, piece: int) -> int:
+        """How many files have bytes in ``piece``; padding is none."""
+        return sum(1 for _ in self._touching(piece))
+
+    def _touching(self, piece: int) -> Iterator[TorrentFile]:
+        files, size = self.files.files, self.files.piece_size
+        at = bisect.bisect_right(files, piece * size, key=lambda file: file.offset + file.size)
+        for file in files[at:]:
+            if file.offset >= (piece + 1) * size:
+                return
+            if file.size:
+                yield file
+
+
+def _hashed_upto(tree: ModelTree, name: str) -> int:
+    """Bytes from the start of a file that its part counts as here."""
+    state = read_state(tree, state_name(name))
+    return 0 if state is None else state.usable.ranges.contiguous(0)

@@ -18,9 +18,13 @@ import libtorrent as lt
 from grokdist.errors import SourceError
 from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
+from grokdist.transfer.sources.torrent_resume import Pieces
 
 _ALERT_TIMEOUT_S = 60.0
+_CHECK_TIMEOUT_S = 1_800.0
 _PRIORITY = 4
+_BLOCK_FINISHED = 3
+"""libtorrent's ``block_info::finished``: handed to the disk, and on it after a flush."""
 
 # Enough for libtorrent to have several seconds' requests with each peer.
 _WINDOW_S = 8.0
@@ -82,6 +86,8 @@ class Swarm:
         on_ban: Callable[[tuple[str, int]], None] = lambda _: None,
     ) -> None:
         self.status = SwarmStatus()
+        self.closed = False
+        """True once the swarm was left."""
         self._tell_ban = on_ban
         self._session = session
         self._pump = pump
@@ -114,7 +120,7 @@ class Swarm:
         try:
             for peer in params.peers:
                 self._handle.connect_peer(peer)
-            self._await(lambda: self._checked, "take the torrent")
+            self._await(lambda: self._checked, "take the torrent", seconds=_CHECK_TIMEOUT_S)
         except BaseException:
             self.close()
             raise
@@ -134,8 +140,8 @@ class Swarm:
             return file.size
         return max(start, min(file.size, gap * self._files.piece_size - file.offset))
 
-    def want(self, file: TorrentFile, start: int) -> int:
-        """Download ``file`` from byte ``start`` on, but not far ahead of it.
+    def want(self, file: TorrentFile, start: int, end: int) -> int:
+        """Download ``file`` from byte ``start`` up to ``end``, but not far ahead of ``start``.
 
         To be called again as the beginning of the file gets complete. A bounded window keeps the
         file nearly contiguous, so that it can be hashed as it comes and little is lost when the
@@ -146,9 +152,12 @@ class Swarm:
         """
         size = self._files.piece_size
         pieces = self.pieces_of(file, start=start)
-        ahead = min(max(int(self.status.rate * _WINDOW_S), _WINDOW_MIN), _WINDOW_MAX)
-        stop = min(pieces.stop, pieces.start + max(ahead // size, _WINDOW_PIECES))
+        last = (file.offset + end - 1) // size + 1 if end > start else pieces.start
         with self._selection:
+            # What comes is divided among the files at work.
+            rate = self.status.rate / max(len(self._windows), 1)
+            ahead = min(max(int(rate * _WINDOW_S), _WINDOW_MIN), _WINDOW_MAX)
+            stop = min(last, pieces.start + max(ahead // size, _WINDOW_PIECES))
             before = self._windows.get(file.index, range(0))
             # A window that shrank would drop pieces that are on their way.
             window = range(pieces.start, max(stop, min(before.stop, pieces.stop)))
@@ -196,6 +205,29 @@ class Swarm:
             self._await(lambda: self._flushes >= goal, "flush its cache")
             self._flushed = covers
 
+    def snapshot(self) -> Pieces:
+        """What is on disk, whole pieces and parts of them.
+
+        Raises:
+            SourceError: the flush takes longer than a minute.
+            OSError: the disk refused.
+        """
+        have = bytes(self._have)
+        unfinished = {
+            each["piece_index"]: bytes(
+                block["state"] == _BLOCK_FINISHED for block in each["blocks"]
+            )
+            for each in self._handle.get_download_queue()
+        }
+        self.flush()
+        if self.status.hash_failures:
+            # Who sent which block is known to nobody after us: a lie would look like others'.
+            unfinished = {}
+        return Pieces(
+            have=have,
+            unfinished={index: blocks for index, blocks in unfinished.items() if any(blocks)},
+        )
+
     def raise_error(self) -> None:
         """Raise what libtorrent could not get over, if anything.
 
@@ -210,6 +242,7 @@ class Swarm:
 
     def close(self) -> None:
         """Leave the swarm; libtorrent lets go of the files."""
+        self.closed = True
         self._pump.leave(self._on_alert)
         with contextlib.suppress(RuntimeError):
             self._session.remove_torrent(self._handle)
@@ -224,10 +257,10 @@ class Swarm:
             ]
         )
 
-    def _await(self, ready: Callable[[], bool], what: str) -> None:
-        done = self._pump.wait_until(
-            lambda: ready() or self._error is not None, seconds=_ALERT_TIMEOUT_S
-        )
+    def _await(
+        self, ready: Callable[[], bool], what: str, *, seconds: float = _ALERT_TIMEOUT_S
+    ) -> None:
+        done = self._pump.wait_until(lambda: ready() or self._error is not None, seconds=seconds)
         self.raise_error()
         if not done:
             raise SourceError(f"libtorrent did not {what}", source="torrent")
@@ -244,6 +277,8 @@ class Swarm:
             case lt.cache_flushed_alert():
                 self._flushes += 1
             case lt.torrent_checked_alert():
+                # What an earlier process left, as far as libtorrent took it.
+                self._recount()
                 self._checked = True
             case lt.state_update_alert():
                 self._on_status(alert.status)

@@ -21,6 +21,7 @@ from grokdist.transfer.tree import ModelTree, StatMark
 from tests.servers.hub_server import COMMIT, HubServer
 from tests.transfer.models import assert_complete, plan_for
 from tests.transfer.torrent.swarms import (
+    PIECE,
     SmallModel,
     begin,
     bring,
@@ -107,7 +108,8 @@ def test_goes_on_where_another_source_stopped(model: SmallModel, tmp_path: Path)
             bring(source, tmp_path, model.entries[1])
         finally:
             source.close()
-    assert sum(arrived) == entry.size - 500_001
+    # The pieces at both ends came whole.
+    assert entry.size - 500_001 <= sum(arrived) <= entry.size - 500_001 + PIECE
     check(model, tmp_path, [entry, model.entries[1]])
 
 
@@ -181,7 +183,7 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
         source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=2_000_000)
         part, segment = begin(tree, entry, source.name)
         stop = threading.Event()
-        segment.on_bytes = lambda count: stop.set() if count else None
+        segment.on_bytes = lambda _: stop.set() if segment.offset else None
         try:
             source.fetch(entry, segment, stop)
             assert 0 < segment.offset < entry.size
@@ -208,7 +210,7 @@ def test_left_overs_are_dropped_between_files(
         source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=4_000_000)
         part, segment = begin(tree, model.entry("a.bin"), source.name)
         stop = threading.Event()
-        segment.on_bytes = lambda count: stop.set() if count else None
+        segment.on_bytes = lambda _: stop.set() if segment.offset else None
         try:
             source.fetch(part.entry, segment, stop)
             part.discard()
