@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,11 +40,17 @@ def test_two_machines_share(repository: Path, tmp_path: Path) -> None:
                 cwd=repository,
             )
             ended = finish(other)
+            first.send_signal(signal.SIGINT)
+            served = finish(first)
         finally:
             first.kill()
-            first.communicate()
+            first.wait()
     assert ended.code == 0, ended
     assert ended.json["sources"] == {"share": SIZE}
+    # An interrupt ends the serving of the others, not the fetch, which is done.
+    assert served.code == 0, served
+    assert served.json["verified"] is True
+    assert "gave 10.7 MB to 1 machine" in served.err
     assert sum(each.sent for each in server.log) == SIZE
 
 
