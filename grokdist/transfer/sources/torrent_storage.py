@@ -19,7 +19,7 @@ import bisect
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ from grokdist.transfer.sources.torrent_resume import RESUME, Pieces
 from grokdist.transfer.tree import STATE, ModelTree
 
 STORAGE = (STATE, "swarm")
+_BLOCK = 16 << 10
+"""What peers are asked for at once (BEP 3)."""
 
 
 class SwarmStorage:
@@ -81,21 +83,28 @@ class SwarmStorage:
             OSError: the disk refused.
         """
         layout = _Layout(files)
-        here = pieces.all
+        lacking: dict[int, list[tuple[int, int]]] = {}
         with ModelTree(self._directory) as tree:
-            kept = set(here)
+            here = pieces.all
             for file in files.files:
-                touching = [piece for piece in layout.pieces_of(file) if piece in kept]
-                if not touching:
+                low = bisect.bisect_left(here, layout.pieces_of(file).start)
+                high = bisect.bisect_left(here, layout.pieces_of(file).stop)
+                if low == high:
                     self.path_of(file.index).unlink(missing_ok=True)
                     continue
                 name = names.get(file.index)
-                kept -= self._take_up_file(tree, layout, file, name, touching)
+                for piece in self._take_up_file(tree, layout, file, name, here[low:high]):
+                    begin = file.offset - piece * files.piece_size
+                    lacking.setdefault(piece, []).append(
+                        tuple(begin + each for each in layout.span(file, piece))  # type: ignore[arg-type]
+                    )
+        kept = {
+            index: _without(blocks, lacking.get(index, ()))
+            for index, blocks in pieces.unfinished.items()
+        }
         return Pieces(
-            have=bytes(bit and index in kept for index, bit in enumerate(pieces.have)),
-            unfinished={
-                index: blocks for index, blocks in pieces.unfinished.items() if index in kept
-            },
+            have=bytes(bit and index not in lacking for index, bit in enumerate(pieces.have)),
+            unfinished={index: blocks for index, blocks in kept.items() if any(blocks)},
         )
 
     def tidy(self, names: Mapping[int, str]) -> None:
@@ -110,9 +119,10 @@ class SwarmStorage:
         if not regular:
             self.clear()
             return
-        for index in names:
-            if index not in under_way:
-                self.path_of(index).unlink(missing_ok=True)
+        with ModelTree(self._directory) as tree:
+            for index, name in names.items():
+                if tree.stat(name) is not None:
+                    self.path_of(index).unlink(missing_ok=True)
 
     def left_over(self, active: Collection[int]) -> int:
         """Bytes on disk of files that are not shared, finished, or one of ``active``."""
@@ -214,6 +224,15 @@ class _Layout:
                 return
             if file.size:
                 yield file
+
+
+def _without(blocks: bytes, lacking: Iterable[tuple[int, int]]) -> bytes:
+    """The blocks of a piece that lie outside byte ranges of it."""
+    return bytes(
+        bit
+        and not any(low < (place + 1) * _BLOCK and place * _BLOCK < high for low, high in lacking)
+        for place, bit in enumerate(blocks)
+    )
 
 
 def _hashed_upto(tree: ModelTree, name: str) -> int:

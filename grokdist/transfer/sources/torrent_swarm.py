@@ -24,7 +24,7 @@ _ALERT_TIMEOUT_S = 60.0
 _CHECK_TIMEOUT_S = 1_800.0
 _PRIORITY = 4
 _BLOCK_FINISHED = 3
-"""libtorrent's ``block_info::finished``: handed to the disk, and on it after a flush."""
+"""libtorrent's ``block_info::finished``: written to its file."""
 
 # Enough for libtorrent to have several seconds' requests with each peer.
 _WINDOW_S = 8.0
@@ -213,13 +213,14 @@ class Swarm:
             OSError: the disk refused.
         """
         have = bytes(self._have)
+        self.flush()
+        # A block counts as being written until it is on disk, which without a flush is late.
         unfinished = {
             each["piece_index"]: bytes(
                 block["state"] == _BLOCK_FINISHED for block in each["blocks"]
             )
             for each in self._handle.get_download_queue()
         }
-        self.flush()
         if self.status.hash_failures:
             # Who sent which block is known to nobody after us: a lie would look like others'.
             unfinished = {}
