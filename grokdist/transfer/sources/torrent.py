@@ -127,10 +127,15 @@ class TorrentSource(AnyRange):
             return
         storage, file = seat.storage, seat.file
         try:
-            shared = segment.share(storage.path_of(file.index))
+            # A piece that goes beyond the segment would be written over what others bring.
+            shared = seat.swarm.at_edge(file, segment.end) and segment.share(
+                storage.path_of(file.index)
+            )
             try:
                 self._follow(seat, segment, stop, shared=shared)
             finally:
+                if shared and segment.end < entry.size:
+                    seat.swarm.leave_tail(file, segment.end)
                 # Closing ends libtorrent, and with it all that could write.
                 if not self._membership.closed:
                     seat.swarm.leave(file)
@@ -155,6 +160,8 @@ class TorrentSource(AnyRange):
         while segment.remaining and not stop.is_set():
             if self._membership.closed:
                 raise self._error("it was closed", segment.entry)
+            if shared and segment.end < file.size:
+                swarm.leave_tail(file, segment.end)
             here = swarm.contiguous(file, segment.offset)
             # Awake at half the window, so that it moves on before peers run out of it.
             goal = min(segment.end, here + (swarm.want(file, here, segment.end) - here + 1) // 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ MAX_LEFT_OVER = 4 << 30
 _POLL_S = 0.5
 _SAVE_POLL_S = 0.25
 _SAVE_EVERY_S = 1.0
+_SAVE_PART = 10.0
 _SAVE_BYTES = 8 << 20
 """Bytes a connection after which what is here is noted before its time."""
 
@@ -298,15 +300,19 @@ class Membership:
         """Note what is here, every second and sooner where much comes, until the swarm is left."""
         noted = 0
         waited = 0.0
-        while not self._closed.wait(_SAVE_POLL_S) and not swarm.closed:
-            waited += _SAVE_POLL_S
+        pause = _SAVE_POLL_S
+        while not self._closed.wait(pause) and not swarm.closed:
+            waited += pause
             status = swarm.status
             much = _SAVE_BYTES * max(1, status.peers)
             if status.received - noted >= (much if waited < _SAVE_EVERY_S else 1):
                 noted, waited = status.received, 0.0
+                begun = time.monotonic()
                 # A disk that refuses says so to whoever writes next.
                 with contextlib.suppress(OSError, GrokdistError):
                     self._save(swarm)
+                # Never more than a small share of the time goes into it.
+                pause = max(_SAVE_POLL_S, min(_SAVE_PART * (time.monotonic() - begun), 5.0))
 
     def _save(self, swarm: Swarm) -> None:
         pieces = swarm.snapshot()

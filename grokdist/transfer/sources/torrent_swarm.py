@@ -94,6 +94,8 @@ class Swarm:
         self._files = files
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
+        self._cut: dict[int, int] = {}
+        self._by_index = {file.index: file for file in files.files}
         self._flushes = 0
         self._asking = itertools.count()
         self._flushed = -1
@@ -132,6 +134,10 @@ class Swarm:
             return range(0)
         return range((file.offset + start) // size, (file.offset + file.size - 1) // size + 1)
 
+    def at_edge(self, file: TorrentFile, end: int) -> bool:
+        """True where no piece goes from before byte ``end`` of ``file`` to behind it."""
+        return end >= file.size or (file.offset + end) % self._files.piece_size == 0
+
     def contiguous(self, file: TorrentFile, start: int) -> int:
         """How far ``file`` is here without a gap from byte ``start`` on."""
         pieces = self.pieces_of(file, start=start)
@@ -149,9 +155,14 @@ class Swarm:
 
         Returns:
             the byte at which the window ends.
+
+        Raises:
+            SourceError: its first piece holds bytes that another source writes.
         """
         size = self._files.piece_size
         pieces = self.pieces_of(file, start=start)
+        if pieces and not self._have[pieces.start]:
+            self._require_own(file, pieces.start)
         last = (file.offset + end - 1) // size + 1 if end > start else pieces.start
         with self._selection:
             # What comes is divided among the files at work.
@@ -165,6 +176,27 @@ class Swarm:
                 self._windows[file.index] = window
                 self._select({*before, *window})
         return min(file.size, window.stop * size - file.offset)
+
+    def leave_tail(self, file: TorrentFile, cut: int) -> None:
+        """Know that others write the bytes of ``file`` from ``cut`` on, to the same file.
+
+        In a v1 torrent a piece goes over into the next file, so that asking for the beginning of
+        that one would have libtorrent write to the end of this one.
+        """
+        self._cut[file.index] = min(cut, self._cut.get(file.index, cut))
+
+    def _require_own(self, file: TorrentFile, piece: int) -> None:
+        begin = piece * self._files.piece_size
+        for index, cut in self._cut.items():
+            other = self._by_index[index]
+            high = min(other.size, begin + self._files.piece_size - other.offset)
+            if other.index != file.index and cut < high and begin - other.offset < other.size:
+                raise SourceError(
+                    "it shares a piece with a file that others bring",
+                    source="torrent",
+                    path=file.path,
+                    permanent=True,
+                )
 
     def asked_upto(self, file: TorrentFile) -> int:
         """The byte of ``file`` at which its window ends; 0 without one."""

@@ -199,6 +199,32 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
     check(model, target, [entry])
 
 
+@pytest.mark.parametrize("version", [TorrentVersion.V1, TorrentVersion.V2])
+def test_what_others_write_is_not_written_over(tmp_path: Path, version: TorrentVersion) -> None:
+    model = make_model(tmp_path / "source", {"a.bin": 1_000_001, "b.bin": 200_000})
+    made = model.torrent(version)
+    target = tmp_path / "target"
+    with seed(model, made) as seeder, ModelTree.create(target) as tree:
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port])
+        part, segment = begin(tree, model.entry("a.bin"), source.name)
+        cut = 10 * PIECE
+        segment.give_up(cut)
+        try:
+            source.fetch(part.entry, segment, threading.Event())
+            assert segment.offset == cut
+            assert part.path.stat().st_nlink == 2
+            if version is TorrentVersion.V1:
+                # Its first piece begins in the other file, in which somebody else is at work.
+                with pytest.raises(SourceError, match="shares a piece"):
+                    bring(source, target, model.entry("b.bin"))
+            else:
+                bring(source, target, model.entry("b.bin"))
+        finally:
+            part.release(segment)
+            part.close()
+            source.close()
+
+
 def test_left_overs_are_dropped_between_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
