@@ -425,7 +425,7 @@ class Board:
 
     def _take(self, source: Source, wanted: Wanted, now: float) -> Claim | None:
         """Claim what ``source`` picks of the missing bytes of a free file."""
-        if wanted.alone and wanted.claims:
+        if (wanted.alone and wanted.claims) or self._at_it(source, wanted):
             return None
         if wanted.part is None:
             if wanted.claims or source.pick(wanted.entry, [(0, wanted.entry.size)]) is None:
@@ -443,6 +443,12 @@ class Board:
         claim = self._claimed(source, wanted, segment, now)
         self._settle(wanted)
         return claim
+
+    def _at_it(self, source: Source, wanted: Wanted) -> bool:
+        """True where a swarm works on a file: it brings one range of it at a time."""
+        return source.kind is SourceKind.TORRENT and any(
+            claim.source is source for claim in wanted.claims
+        )
 
     def _portion(self, source: Source, wanted: Wanted, chosen: Range) -> Range:
         """How much of a free range one claim gets: all of it, unless others stand idle by it."""
@@ -517,6 +523,7 @@ class Board:
             and not claim.stalled
             and not claim.wanted.alone
             and claim.source.kind is not SourceKind.LOCAL
+            and not self._at_it(source, claim.wanted)
             and self._may(source.name, claim.wanted, now)
         )
 

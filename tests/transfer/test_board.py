@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -49,11 +50,11 @@ class Named(AnyRange):
 
 
 class Pieces(Named):
-    """A source that has only one range, and can be cut at whole MiB only."""
+    """A source that has only one range, and can be cut between its grains only."""
 
-    def __init__(self, name: str, has: Range) -> None:
+    def __init__(self, name: str, has: Range, *, grain: int = MIB) -> None:
         super().__init__(name, SourceKind.TORRENT)
-        self.has = has
+        self.has, self.grain = has, grain
 
     def pick(self, entry: FileEntry, missing: Sequence[Range]) -> Range | None:
         for start, end in missing:
@@ -63,7 +64,7 @@ class Pieces(Named):
         return None
 
     def lets_go(self, entry: FileEntry, at: int) -> int:
-        return -(-at // MIB) * MIB
+        return -(-at // self.grain) * self.grain
 
 
 class Clock(SimpleNamespace):
@@ -112,6 +113,15 @@ def _finish(board: Board, claim: Claim, tree: ModelTree) -> None:
     if part is not None:
         part.close()
         board.done(claim.wanted)
+
+
+def _waits(board: Board, source: Named) -> queue.Queue[Claim | None]:
+    """Have a source wait, which finds nothing to take for the moment; what it gets in the end."""
+    got: queue.Queue[Claim | None] = queue.Queue()
+    threading.Thread(target=lambda: got.put(board.claim(source)), daemon=True).start()
+    with pytest.raises(queue.Empty):
+        got.get(timeout=0.2)
+    return got
 
 
 def _flows(board: Board, clock: Clock, rates: dict[Claim, float]) -> None:
@@ -373,9 +383,58 @@ class TestHelp:
         assert help.segment is not None
         assert (help.segment.start, help.segment.end) == (2 * MIB, 3 * MIB)
         assert segment.end == 2 * MIB
+        # A swarm brings one range of a file at a time.
+        segment.append(bytes(segment.remaining))
+        board.delivered(first)
         last = _claim(board, swarm)
         assert last.segment is not None
         assert (last.segment.start, last.segment.end) == (3 * MIB, 4 * MIB)
+
+    def test_a_swarm_does_not_help_itself(self, tree: ModelTree, clock: Clock) -> None:
+        swarm = Named("swarm", SourceKind.TORRENT)
+        board = Board([MEDIUM], [swarm], CALM)
+        first = _claim(board, swarm)
+        _open(board, first, tree)
+        _flows(board, clock, {first: 100_000})
+        _waits(board, swarm)
+        board.stop()
+
+    def test_a_slow_swarm_is_relieved_of_a_file_that_cannot_be_cut(
+        self, tree: ModelTree, clock: Clock
+    ) -> None:
+        swarm, hub = Pieces("swarm", (0, LARGE.size), grain=LARGE.size), Named("hub")
+        board = Board([MEDIUM, LARGE], [swarm, hub], CALM)
+        quick = _claim(board, hub)
+        _open(board, quick, tree)
+        slow = _claim(board, swarm)
+        _open(board, slow, tree).append(b"x")
+        _flows(board, clock, {quick: 8 * MIB, slow: 0.1 * MIB})
+        board.fail(quick, "404", permanent=True)
+        got = _waits(board, hub)
+        assert (slow.robbed, slow.stop.is_set()) == (True, True)
+        board.put_back(slow)
+        # Free for the one that is quicker, and not asked of the swarm again at once.
+        taken = got.get(timeout=10)
+        assert taken is not None
+        assert taken.wanted is slow.wanted
+
+    def test_a_swarm_that_is_quick_as_a_whole_keeps_its_files(
+        self, tree: ModelTree, clock: Clock
+    ) -> None:
+        swarm, hub = Pieces("swarm", (0, LARGE.size), grain=LARGE.size), Named("hub")
+        small = FileEntry(path="small", size=MIB, sha256="0" * 64)
+        board = Board([small, MEDIUM, LARGE], [swarm, hub], CALM)
+        mine = _claim(board, hub)
+        brought = _open(board, mine, tree)
+        one, two = _claim(board, swarm), _claim(board, swarm)
+        _open(board, one, tree).append(b"x")
+        _open(board, two, tree).append(b"x")
+        _flows(board, clock, {mine: 0.25 * MIB, one: 40 * MIB, two: 0})
+        brought.append(bytes(brought.remaining))
+        board.delivered(mine)
+        _waits(board, hub)
+        assert [one.robbed, two.robbed] == [False, False]
+        board.stop()
 
     @pytest.mark.parametrize("kind", [SourceKind.LOCAL, SourceKind.HUB])
     def test_neither_a_disk_nor_one_that_must_be_alone(
