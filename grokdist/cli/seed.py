@@ -180,6 +180,11 @@ def _offer(
         directory=directory,
         places=sharing.places(files, directory, entries),
         trackers=listed,
+        roots={
+            file.path: file.pieces_root
+            for file in (stored.receipt.files if stored.receipt is not None else ())
+            if file.pieces_root is not None
+        },
     )
 
 

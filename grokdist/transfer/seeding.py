@@ -19,7 +19,7 @@ import libtorrent as lt
 
 from grokdist.errors import DigestMismatchError, SourceError
 from grokdist.transfer.sources.torrent_metainfo import read_torrent
-from grokdist.transfer.sources.torrent_session import end_session, open_session
+from grokdist.transfer.sources.torrent_session import end_session, keep_to_proxy, open_session
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 
 _POLL_S = 0.05
@@ -113,7 +113,9 @@ class Seeder:
             params.have_pieces = [True] * self._files.pieces
         # A session that is still there when the interpreter goes may abort the process.
         atexit.register(self.close)
-        session = open_session(settings or SwarmSettings())
+        settings = settings or SwarmSettings()
+        keep_to_proxy(params, settings)
+        session = open_session(settings)
         self._session: lt.session | None = session
         try:
             self._port = _listen(session)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, Manifest, SourceKind
 from grokdist.errors import DigestMismatchError, GrokdistError, SourceError, UnsafePathError
+from grokdist.transfer.index import Index
 from grokdist.transfer.plan import FetchRequest
 from grokdist.transfer.seeding import Seeder, SeedStatus, SeedStoppedError
 from grokdist.transfer.sources.torrent_alerts import AlertPump
@@ -27,7 +28,7 @@ from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_checks import note_checked, unchanged
 from grokdist.transfer.torrent_create import create_torrent
 from grokdist.transfer.torrent_payload import Payload, entries_of
-from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree import ModelTree, StatMark
 
 _OWN = f"{METADATA}/own.torrent"
 
@@ -41,12 +42,14 @@ class Offer:
         directory: the model directory.
         places: where each file of the torrent is, relative to ``directory``, by its path in it.
         trackers: announce URLs beside the torrent's own.
+        roots: BEP 52 roots of the model's files, in hex, that an earlier fetch computed of them.
     """
 
     files: TorrentFiles
     directory: Path
     places: Mapping[str, str]
     trackers: tuple[str, ...] = ()
+    roots: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def infohash(self) -> str:
@@ -65,15 +68,17 @@ class Offer:
     ) -> Seeder:
         """Begin to share.
 
-        Files that an earlier check found right, and nothing touched since, are not hashed again
-        unless ``check`` asks for it.
+        Files that an earlier check or a fetch found right, and nothing touched since, are not
+        hashed again unless ``check`` asks for it.
 
         Raises:
             SourceError: nothing can be listened on, or ``stop`` was set.
             DigestMismatchError: a file is missing or is not what the torrent names.
         """
         paths = [self.places[file.path] for file in self.files.files]
-        known = not check and unchanged(self.directory, self.infohash, paths)
+        known = not check and (
+            unchanged(self.directory, self.infohash, paths) or self._proven_by_roots()
+        )
         seeder = Seeder(
             self.files.data,
             self.directory,
@@ -88,6 +93,20 @@ class Offer:
         if not known:
             note_checked(self.directory, self.infohash, paths)
         return seeder
+
+    def _proven_by_roots(self) -> bool:
+        """True where the torrent has the roots that the files had when they were hashed."""
+        with contextlib.suppress(OSError, GrokdistError), ModelTree(self.directory) as tree:
+            index = Index.load(tree)
+            for file in self.files.files:
+                path = self.places[file.path]
+                status, row = tree.stat(path), index.rows.get(path)
+                if status is None or row is None or row.mark != StatMark.of(status):
+                    return False
+                if file.size and (file.root is None or self.roots.get(path) != file.root.hex()):
+                    return False
+            return True
+        return False
 
 
 def share(
@@ -181,7 +200,15 @@ def asked_torrent(
     try:
         pump = AlertPump(session)
         try:
-            found = ask(session, pump, invitation, directory, stop=stop, seconds=seconds)
+            found = ask(
+                session,
+                pump,
+                invitation,
+                directory,
+                settings=settings,
+                stop=stop,
+                seconds=seconds,
+            )
         finally:
             pump.close()
     finally:

@@ -225,6 +225,26 @@ def test_what_is_unchanged_is_not_hashed_again(cli: Cli, folder: Path, tmp_path:
     assert cli(*argv).code == 11
 
 
+def test_what_a_fetch_hashed_is_not_hashed_again(cli: Cli, folder: Path, tmp_path: Path) -> None:
+    hybrid, old = tmp_path / "hybrid.torrent", tmp_path / "v1.torrent"
+    assert cli("torrent", "create", folder, "--output", hybrid).code == 0
+    assert cli("torrent", "create", folder, "--v1", "--output", old).code == 0
+    model = fetched(cli, folder, tmp_path / "m")
+    # Damage that only reading finds: the index is made to say that nothing was touched.
+    file = model / "tokenizer.model"
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    index = model / ".grokdist/index.jsonl"
+    marks = [f'"ctime_ns": {each.st_ctime_ns}' for each in (before, file.stat())]
+    index.write_text(index.read_text().replace(*marks))
+    argv = ("seed", model, "--interface", "127.0.0.1", "--ratio", "0", "--torrent")
+    assert cli(*argv, hybrid).code == 0
+    assert cli(*argv, hybrid, "--check").code == 11
+    # The pieces of a v1 torrent are not what the fetch hashed.
+    assert cli(*argv, old).code == 11
+
+
 def test_a_part_is_not_shared_whole(cli: Cli, folder: Path, tmp_path: Path) -> None:
     manifest = tmp_path / "m.json"
     manifest.write_text(json.dumps(manifest_document()))

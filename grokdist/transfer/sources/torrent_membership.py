@@ -22,7 +22,7 @@ from grokdist.transfer.sources.torrent_map import map_entries
 from grokdist.transfer.sources.torrent_metadata import ask, keep, kept
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles
 from grokdist.transfer.sources.torrent_resume import RESUME, read_record, write_record
-from grokdist.transfer.sources.torrent_session import end_session, open_session
+from grokdist.transfer.sources.torrent_session import end_session, keep_to_proxy, open_session
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_storage import SwarmStorage
 from grokdist.transfer.sources.torrent_swarm import Swarm, SwarmStatus
@@ -238,6 +238,7 @@ class Membership:
                 self._pump,
                 self._invitation,
                 self._storage.folder,
+                settings=self._settings,
                 stop=stop,
                 seconds=self._stall,
             )
@@ -255,6 +256,7 @@ class Membership:
         bans = Bans(self._directory)
         self._session.set_ip_filter(bans.filter())
         params = self._invitation.join(self._files, peers)
+        keep_to_proxy(params, self._settings)
         params.banned_peers = list(bans.peers)
         params.peers = [peer for peer in params.peers if peer not in bans.peers]
         self._go_on(params, self._files, self._storage)

@@ -16,7 +16,8 @@ from grokdist.transfer.sources.torrent_alerts import AlertPump
 from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_magnet import MetadataSearch
 from grokdist.transfer.sources.torrent_metainfo import TorrentFiles, read_torrent
-from grokdist.transfer.sources.torrent_session import MAX_METADATA
+from grokdist.transfer.sources.torrent_session import MAX_METADATA, keep_to_proxy
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.tree import STATE, ModelTree
 
 METADATA = f"{STATE}/torrents"
@@ -51,6 +52,7 @@ def ask(
     invitation: Invitation,
     folder: Path,
     *,
+    settings: SwarmSettings,
     stop: threading.Event,
     seconds: float,
 ) -> tuple[TorrentFiles, list[tuple[str, int]]] | None:
@@ -61,6 +63,7 @@ def ask(
         pump: its alerts.
         invitation: the link.
         folder: where to work, for libtorrent; nothing is written there.
+        settings: the session's.
         stop: ends the search.
         seconds: how long to wait.
 
@@ -71,7 +74,9 @@ def ask(
         SourceError: nobody gave it, or what was given cannot be used.
     """
     name = f"torrent:{invitation.infohash[:12]}"
-    asking = MetadataSearch(session, pump, invitation.search(), folder)
+    params = invitation.search()
+    keep_to_proxy(params, settings)
+    asking = MetadataSearch(session, pump, params, folder)
     with contextlib.closing(asking) as search:
         data = search.wait(stop, seconds=seconds)
         peers = search.peers()

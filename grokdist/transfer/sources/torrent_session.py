@@ -108,6 +108,19 @@ def open_session(settings: SwarmSettings) -> lt.session:
     return lt.session(lt.session_params(pack(settings)))
 
 
+def keep_to_proxy(params: lt.add_torrent_params, settings: SwarmSettings) -> None:
+    """Leave out trackers that only UDP reaches, where UDP would go past the proxy."""
+    if settings.udp:
+        return
+    pairs = [
+        (url, tier)
+        for url, tier in zip(params.trackers, params.tracker_tiers, strict=True)
+        if not url.startswith("udp:")
+    ]
+    params.trackers = [url for url, _ in pairs]
+    params.tracker_tiers = [tier for _, tier in pairs]
+
+
 def end_session(session: lt.session) -> None:
     """Stop every torrent of a session; its threads end when the last reference goes.
 

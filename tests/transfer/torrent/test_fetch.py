@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,10 @@ from grokdist.errors import DigestMismatchError, SourceError, TrustError
 from grokdist.transfer.engine import fetch
 from grokdist.transfer.part import Part
 from grokdist.transfer.plan import FileState
+from grokdist.transfer.seeding import Seeder
 from grokdist.transfer.sources import torrent_membership
+from grokdist.transfer.sources.torrent import TorrentSource
+from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.torrent_create import TorrentVersion, create_torrent
 from grokdist.transfer.tracker import Tracker
 from grokdist.transfer.tree import ModelTree, StatMark
@@ -31,6 +36,14 @@ from tests.transfer.torrent.swarms import (
     seed,
     swarm_source,
 )
+
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
 
 FIRST = "ckpt-0/tensor00000_000"
 BIG = {"big.bin": 3_500_000}
@@ -197,6 +210,25 @@ def test_stop_leaves_a_part_that_others_go_on_with(tmp_path: Path) -> None:
         finally:
             source.close()
     check(model, target, [entry])
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback address")
+def test_over_ipv6(model: SmallModel, tmp_path: Path) -> None:
+    made = model.torrent()
+    settings = SwarmSettings(interface="::1")
+    with Seeder(made.data, model.directory, settings=settings) as seeder:
+        source = TorrentSource(
+            made.magnet,
+            entries=model.entries,
+            directory=tmp_path,
+            settings=settings,
+            peers=[("::1", seeder.port)],
+        )
+        try:
+            bring(source, tmp_path, model.entry(FIRST))
+        finally:
+            source.close()
+    check(model, tmp_path, [model.entry(FIRST)])
 
 
 @pytest.mark.parametrize("version", [TorrentVersion.V1, TorrentVersion.V2])

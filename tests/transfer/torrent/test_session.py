@@ -5,7 +5,7 @@ from __future__ import annotations
 import libtorrent as lt
 import pytest
 
-from grokdist.transfer.sources.torrent_session import pack
+from grokdist.transfer.sources.torrent_session import keep_to_proxy, pack
 from grokdist.transfer.sources.torrent_settings import Encryption, SwarmSettings, proxy_of
 
 ABROAD = ("enable_dht", "enable_lsd", "enable_upnp", "enable_natpmp")
@@ -104,3 +104,13 @@ def test_what_would_go_past_a_proxy_is_off() -> None:
 )
 def test_proxy_of_the_environment(environment: dict[str, str], proxy: str | None) -> None:
     assert proxy_of(environment) == proxy
+
+
+@pytest.mark.parametrize(("proxy", "left"), [("http://h:1", 1), ("socks5://h:1", 2), (None, 2)])
+def test_trackers_that_only_udp_reaches(proxy: str | None, left: int) -> None:
+    params = lt.parse_magnet_uri(
+        f"magnet:?xt=urn:btih:{'ab' * 20}&tr=udp://t:1/announce&tr=http://t:2/announce"
+    )
+    keep_to_proxy(params, SwarmSettings(proxy=proxy))
+    assert len(params.trackers) == len(params.tracker_tiers) == left
+    assert "http://t:2/announce" in params.trackers
