@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test has a time limit of its own: machines are busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 # Expectations are the CPU's, also where an accelerator is at hand.
 os.environ["JAX_PLATFORMS"] = "cpu"

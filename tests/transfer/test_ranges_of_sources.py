@@ -104,8 +104,10 @@ def test_a_claim_on_which_nothing_arrives_is_lost_and_its_bytes_are_not(
     with _servers(Faults(stall_after=stall_after), Faults(throttle=2 * RATE)) as (dead, live):
         dead_source = _mirror(dead)
         result = _fetch(tmp_path, dead_source, _mirror(live))
-        assert result.sources.get(dead_source.name, 0) == stall_after
-        assert result.sources[f"https:{live.mirror}"] <= SIZE - stall_after + BLOCK
+        # It may be asked again, for another range, and stall again.
+        brought = result.sources.get(dead_source.name, 0)
+        assert brought == 0 if not stall_after else brought % stall_after == 0 < brought
+        assert SIZE <= result.fetched_bytes <= SIZE + BLOCK
     assert_complete(tmp_path, FILE)
 
 
