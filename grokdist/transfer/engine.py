@@ -25,7 +25,7 @@ from grokdist.transfer.lease import Lease
 from grokdist.transfer.lock import exclusive
 from grokdist.transfer.name_clash import refuse_clashes
 from grokdist.transfer.part import Part
-from grokdist.transfer.part_files import part_bytes
+from grokdist.transfer.part_files import forget_swarm, part_bytes
 from grokdist.transfer.plan import FileState, Plan, make_plan
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.rate import RateLimiter
@@ -157,6 +157,7 @@ class _Run:
             if wanted:
                 self._fetch(self._urgent_first(wanted))
             self._plan.close()
+            forget_swarm(self._tree)
             self._holdings.settle(
                 [file.entry for file in self._plan.files if file.entry.path in self._swarmed]
             )

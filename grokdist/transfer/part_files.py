@@ -82,6 +82,16 @@ def of_swarm(tree: ModelTree, status: os.stat_result) -> bool:
         return False
 
 
+def forget_swarm(tree: ModelTree) -> None:
+    """Remove what a swarm left for a file that is under way, once none is."""
+    with contextlib.suppress(FileNotFoundError):
+        if any(path.endswith(".part") for path, _ in tree.walk((STATE, "parts"))):
+            return
+        with tree.folder((STATE, "swarm")) as handle:
+            for name in os.listdir(handle):  # noqa: PTH208 (a handle is not a path)
+                os.unlink(name, dir_fd=handle)
+
+
 def copy_range(source: int, target: int, start: int, end: int) -> None:
     """Copy a byte range between two open files, in the kernel where it can."""
     while start < end:

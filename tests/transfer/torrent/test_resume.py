@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from grokdist.transfer.engine import fetch
+from grokdist.transfer.plan import FetchRequest, make_plan
 from grokdist.transfer.seeding import Seeder
+from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.sources.torrent import TorrentSource
 from grokdist.transfer.sources.torrent_metainfo import read_torrent
 from grokdist.transfer.sources.torrent_resume import RESUME, Pieces, read_record, write_record
@@ -22,6 +25,7 @@ from grokdist.transfer.torrent_create import CreatedTorrent, TorrentVersion, cre
 from grokdist.transfer.tree import ModelTree
 from tests.conftest import REPOSITORY
 from tests.servers.hub_server import wait_until
+from tests.transfer.models import manifest_of, trusted
 from tests.transfer.torrent.swarms import (
     SmallModel,
     begin,
@@ -195,6 +199,19 @@ def test_another_source_that_goes_on_is_not_written_over(tmp_path: Path) -> None
         with _source(target, model, made.magnet, seeder) as source:
             bring(source, target, second)
         assert (target / first.path).stat().st_nlink == 1
+    check(model, target, model.entries)
+
+
+def test_nothing_is_left_when_others_finish_what_a_swarm_began(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "source", SIZES)
+    made = _torrent(model, TorrentVersion.HYBRID)
+    target = tmp_path / "target"
+    with seed(model, made) as seeder:
+        _killed(model, made, target, seeder.port)
+    assert list((target / ".grokdist/swarm").iterdir())
+    request = FetchRequest(trusted=trusted(manifest_of(model.entries)), directory=target)
+    fetch(make_plan(request, [LocalSource(model.directory)]))
+    assert list((target / ".grokdist/swarm").iterdir()) == []
     check(model, target, model.entries)
 
 
