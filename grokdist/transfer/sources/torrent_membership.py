@@ -31,6 +31,9 @@ from grokdist.transfer.tree import ModelTree
 MAX_LEFT_OVER = 4 << 30
 """Bytes that libtorrent's own copies may take before the torrent is joined anew."""
 
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks at how much they take."""
+
 _POLL_S = 0.5
 _SAVE_POLL_S = 0.25
 _SAVE_EVERY_S = 1.0
@@ -97,6 +100,7 @@ class Membership:
         self._pump: AlertPump | None = None
         self._closed = threading.Event()
         self._saving = threading.Lock()
+        self._looked = 0.0
         self._rate: int | None = None
 
     @property
@@ -209,7 +213,11 @@ class Membership:
         Only a torrent that is added anew can forget pieces; that is done between two files.
         """
         joined = self._joined
-        if joined is None or joined.storage.left_over(self._active) <= MAX_LEFT_OVER:
+        # Every finished file stands in that folder, so that looking costs more with each.
+        if joined is None or time.monotonic() - self._looked < LOOK_EVERY_S:
+            return True
+        if joined.storage.left_over(self._active) <= MAX_LEFT_OVER:
+            self._looked = time.monotonic()
             return True
         if self._active:
             return False

@@ -262,6 +262,7 @@ def test_left_overs_are_dropped_between_files(
 ) -> None:
     model = make_model(tmp_path / "source", {"a.bin": 6_000_000, "b.bin": 100_000})
     monkeypatch.setattr(torrent_membership, "MAX_LEFT_OVER", 100_000)
+    monkeypatch.setattr(torrent_membership, "LOOK_EVERY_S", 0.0)
     made = model.torrent()
     target = tmp_path / "target"
     with seed(model, made) as seeder, ModelTree.create(target) as tree:
