@@ -20,10 +20,12 @@ from grokdist.transfer.commit import Committer, Finished
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.preallocate import allocate
 from grokdist.transfer.progress import Progress, SourceCondition, SourceState
+from grokdist.transfer.ranges import brought_alone
 from grokdist.transfer.rate import RateLimiter
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.trees import load_tree
+from grokdist.trust.merkle import BLOCK
 
 _POLL_S = 0.1
 _TELL_EVERY_S = 1.0
@@ -314,9 +316,11 @@ class Crew:
         damaged = known.damaged(part.fileno()) if known else []
         if not damaged:
             return False
+        # A block that two brought together proves nothing against either of them.
+        guilty = brought_alone(part.filled, damaged, BLOCK)
         for name, count in part.forget(damaged).items():
             self._progress.lost(entry.path, count)
-            if name in wanted.chances:
+            if name in wanted.chances and name in guilty:
                 self._convict(wanted, name)
         self.board.again(wanted, part)
         return True

@@ -117,6 +117,26 @@ class RangeMap:
         return other
 
 
+def brought_alone(filled: RangeMap, ranges: Iterable[Range], unit: int) -> set[str]:
+    """The labels that have at least one whole unit of the ranges to themselves.
+
+    Args:
+        filled: who brought what.
+        ranges: whole units each, but for one that ends with the file.
+        unit: bytes of a unit; units begin at its multiples.
+    """
+    found: set[str] = set()
+    wanted = list(ranges)
+    for start, end, label in filled:
+        for first, last in () if label in found else wanted:
+            low = -(-max(start, first) // unit) * unit
+            high = last if end >= last else end // unit * unit
+            if low < high:
+                found.add(label)
+                break
+    return found
+
+
 def gaps(size: int, *covered: Iterable[tuple[int, int]]) -> list[Range]:
     """The ranges of a file of ``size`` bytes that none of the ``covered`` ones touches."""
     found: list[Range] = []

@@ -14,10 +14,23 @@ import pytest
 from grokdist.errors import DigestMismatchError
 from grokdist.transfer import part as part_module
 from grokdist.transfer.engine import FetchResult, fetch
+from grokdist.transfer.plan import make_plan
 from grokdist.transfer.progress import NoProgress
 from grokdist.transfer.sources.https import HttpsSource
+from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree_writer import save_tree
+from grokdist.trust.merkle import BLOCK, hash_blocks
 from tests.servers.hub_server import Faults, HubServer
-from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, leave_part, plan_for
+from tests.transfer.models import (
+    HASTY,
+    QUICK_HTTP,
+    assert_complete,
+    content,
+    leave_part,
+    plan_for,
+    request_for,
+    trusted,
+)
 
 SIZE = 3_000_000
 FILES = {"f": content("f", SIZE), "g": content("g", 50_000)}
@@ -192,6 +205,27 @@ def test_a_hole_that_is_filled_before_the_rest_is_hashed_again(
         )  # fmt: skip
         assert _fetch(tmp_path, servers).fetched_bytes == 300_000 + 50_000
     assert_complete(tmp_path, FILES)
+
+
+def test_a_wrong_block_that_two_brought_together_convicts_nobody_innocent(tmp_path: Path) -> None:
+    """With a tree whose root the manifest names: the border of two shares lies within a block."""
+    border = 100 * BLOCK + 5000
+    with ModelTree.create(tmp_path) as tree:
+        root = save_tree(tree, "f", SIZE, hash_blocks(FILES["f"]))
+    with _servers(LyingServer, HubServer) as servers:
+        _split(tmp_path, servers, (1, 0, border), (0, border, SIZE))
+        liar, honest = (f"https:{server.mirror}" for server in servers)
+        request = request_for(FILES, tmp_path, include=("f",))
+        manifest = request.trusted.manifest
+        entries = tuple(replace(entry, pieces_root=root) for entry in manifest.files)
+        request = replace(request, trusted=trusted(replace(manifest, files=entries)))
+        notes = Notes()
+        result = fetch(make_plan(request, _sources(servers)), notes, patience=CALM)
+    assert_complete(tmp_path, {"f": FILES["f"]})
+    assert any(f"{liar}: f: wrong bytes;" in each for each in notes.said), notes.said
+    assert not any(f"{honest}: f: wrong bytes;" in each for each in notes.said)
+    # The blocks that the liar had a part in, and nothing else.
+    assert result.sources == {honest: SIZE - border // BLOCK * BLOCK}
 
 
 def test_an_honest_source_is_asked_again_after_its_trial(tmp_path: Path) -> None:

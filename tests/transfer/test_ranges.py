@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grokdist.transfer.ranges import RangeMap, gaps
+from grokdist.transfer.ranges import RangeMap, brought_alone, gaps
 
 SIZE = 40
 _SPAN = st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)).map(lambda two: (min(two), max(two)))
@@ -72,6 +72,27 @@ def test_gaps_are_the_bytes_that_nothing_covers(
     ]
     assert all(start < end for start, end in found)
     assert all(one[1] < two[0] for one, two in itertools.pairwise(found))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from("abc")), min_size=1, max_size=12),
+    st.data(),
+)
+def test_who_brought_a_whole_unit_alone(runs: list[tuple[int, str]], data: st.DataObject) -> None:
+    cells = "".join(label * count for count, label in runs)
+    filled = RangeMap()
+    for place, label in enumerate(cells):
+        filled.add(place, place + 1, label)
+    units = [(at, min(at + 4, len(cells))) for at in range(0, len(cells), 4)]
+    wrong = sorted(data.draw(st.sets(st.sampled_from(units))))
+    joined: list[tuple[int, int]] = []
+    for start, end in wrong:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    alone = {cells[start] for start, end in wrong if len(set(cells[start:end])) == 1}
+    assert brought_alone(filled, joined, 4) == alone
 
 
 def test_ranges_beyond_the_file_make_no_gap_in_it() -> None:
