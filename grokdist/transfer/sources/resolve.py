@@ -26,6 +26,9 @@ _KINDS = frozenset(kind.value for kind in SourceKind)
 _INFOHASH = re.compile(r"urn:bt(?:ih:|mh:1220)([0-9a-zA-Z]{32,64})")
 _HTTP_SLOTS = 8
 _SWARM_SLOTS = 8
+_SWARM_SLOTS_MOST = 32
+_SWARM_AHEAD = 64 << 20
+"""Bytes that a swarm should be asked for at a time: libtorrent asks ten times a second."""
 
 
 def parse_sources(
@@ -184,13 +187,16 @@ def _torrent(source: ManifestSource, request: FetchRequest) -> Source:
             peers=request.peers,
             trackers=(*source.trackers, *request.trackers),
             anchor=anchors[0] if anchors else None,
-            slots=_SWARM_SLOTS,
+            slots=slots,
         )
 
+    # Small files must be asked for many at a time, or peers run out of them.
+    mean = max(1, manifest.size // max(1, len(manifest.files)))
+    slots = min(max(_SWARM_SLOTS, _SWARM_AHEAD // mean), _SWARM_SLOTS_MOST)
     return LazySource(
         _swarm_name(source.location),
         SourceKind.TORRENT,
-        slots=_SWARM_SLOTS,
+        slots=slots,
         files=source.files,
         build=build,
     )

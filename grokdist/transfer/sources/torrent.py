@@ -155,7 +155,6 @@ class TorrentSource(AnyRange):
     def _follow(self, seat: Seat, segment: Segment, stop: threading.Event, *, shared: bool) -> None:
         """Hash, or append, what is complete from the start, until all is or nothing comes."""
         swarm, file = seat.swarm, seat.file
-        received = swarm.received(file)
         heard = hashed = time.monotonic()
         while segment.remaining and not stop.is_set():
             if self._membership.closed:
@@ -180,9 +179,9 @@ class TorrentSource(AnyRange):
                 self._take(seat, segment, here, stop, shared=shared)
                 heard = hashed = time.monotonic()
             # Counted as it comes, also of pieces that are not complete: a large one takes minutes.
-            if (count := swarm.received(file)) != received:
-                segment.arrived(max(count - received, 0))
-                received, heard = count, now
+            if new := swarm.newly(file):
+                segment.arrived(new)
+                heard = now
             elif now - heard >= self._stall:
                 raise self._error(_why(swarm.status), segment.entry)
 

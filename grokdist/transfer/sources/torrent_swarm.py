@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from grokdist.transfer.sources.torrent_resume import Pieces
 
 _ALERT_TIMEOUT_S = 60.0
 _CHECK_TIMEOUT_S = 1_800.0
+_PROGRESS_EVERY_S = 0.5
 _PRIORITY = 4
 _BLOCK_FINISHED = 3
 """libtorrent's ``block_info::finished``: written to its file."""
@@ -95,6 +97,8 @@ class Swarm:
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
         self._cut: dict[int, int] = {}
+        self._progress: list[int] = [0] * files.count
+        self._progress_at = 0.0
         self._by_index = {file.index: file for file in files.files}
         self._flushes = 0
         self._asking = itertools.count()
@@ -123,6 +127,7 @@ class Swarm:
             for peer in params.peers:
                 self._handle.connect_peer(peer)
             self._await(lambda: self._checked, "take the torrent", seconds=_CHECK_TIMEOUT_S)
+            self._told = self._handle.file_progress()
         except BaseException:
             self.close()
             raise
@@ -212,8 +217,34 @@ class Swarm:
             self._select(self._windows.pop(file.index, range(0)))
 
     def received(self, file: TorrentFile) -> int:
-        """Bytes of ``file`` that have come, pieces that are not complete included."""
-        return self._handle.file_progress()[file.index]
+        """Bytes of ``file`` that have come; of pieces that are not complete, half a second ago."""
+        now = time.monotonic()
+        if now - self._progress_at >= _PROGRESS_EVERY_S:
+            # It is of all files together: asking for each of many would take most of the time.
+            self._progress_at = now
+            self._progress = self._handle.file_progress()
+        return max(self._progress[file.index], self._complete(file))
+
+    def newly(self, file: TorrentFile) -> int:
+        """Bytes of ``file`` that came in this run and were not told before.
+
+        A piece that was asked for with a neighbour brings bytes of a file nobody works on yet.
+        """
+        count = self.received(file)
+        new = count - self._told[file.index]
+        self._told[file.index] = count
+        return max(new, 0)
+
+    def _complete(self, file: TorrentFile) -> int:
+        """Bytes of ``file`` in complete pieces."""
+        size = self._files.piece_size
+        pieces = self.pieces_of(file)
+        count = self._have.count(1, pieces.start, pieces.stop) * size
+        if pieces and self._have[pieces.start]:
+            count -= file.offset - pieces.start * size
+        if pieces and self._have[pieces.stop - 1]:
+            count -= pieces.stop * size - file.offset - file.size
+        return count
 
     def flush(self) -> None:
         """Return once every piece that is finished now is on disk.
