@@ -123,11 +123,16 @@ class Machine:
 
     def interrupt(self, seconds: float = 20.0) -> None:
         """End the fetch as an interrupt does, and wait until it has."""
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
-        )
-        self._thread.join(seconds)
+        self.end(seconds)
         assert isinstance(self._error, KeyboardInterrupt)
+
+    def end(self, seconds: float = 20.0) -> None:
+        """End the fetch, if it still goes on."""
+        if self._thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+            )
+            self._thread.join(seconds)
 
     def vanish(self) -> None:
         """Answer nobody any more, as after a crash; the fetch itself is left to its fate."""
@@ -150,6 +155,9 @@ def cluster(machines: Sequence[Machine]) -> Iterator[Sequence[Machine]]:
     finally:
         for machine in machines:
             machine.session.close()
+        for machine in machines:
+            # One that vanished goes on without ever hearing of anybody.
+            machine.end()
 
 
 def go_together(machines: Sequence[Machine]) -> None:
