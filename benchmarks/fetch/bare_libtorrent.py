@@ -31,7 +31,9 @@ SETTINGS: dict[str, Any] = {
     "enable_natpmp": False,
     "webtorrent_stun_server": "",
     "allow_multiple_connections_per_ip": True,
-    "in_enc_policy": int(lt.enc_policy.disabled),
+    # Whoever asks for encryption first need not call twice; the leech here does not.
+    "in_enc_policy": int(lt.enc_policy.enabled),
+    "allowed_enc_level": int(lt.enc_level.both),
     "out_enc_policy": int(lt.enc_policy.disabled),
     "hashing_threads": os.cpu_count() or 1,
     "aio_threads": 8,
@@ -80,12 +82,12 @@ def main() -> None:
 
 
 def _seed(session: lt.session, handle: lt.torrent_handle, ready: Path | None) -> None:
-    while not handle.status().is_seeding:
+    # Not longer than the benchmark, however that ends.
+    parent = os.getppid()
+    while not handle.status().is_seeding and os.getppid() == parent:
         _drain(session)
     if ready is not None:
         ready.touch()
-    parent = os.getppid()
-    # Not longer than the benchmark, however that ends.
     while os.getppid() == parent:
         _drain(session)
 
