@@ -143,7 +143,7 @@ class Membership:
                     raise SourceError("it was closed", source=self._name)
                 if self._has_room():
                     if self._joined is None:
-                        self._joined = self._join(stop)
+                        self._joined = self._join(stop, entry, segment)
                     return self._seat(self._joined, entry)
             finally:
                 self._lock.release()
@@ -227,7 +227,7 @@ class Membership:
         self._joined = None
         return True
 
-    def _join(self, stop: threading.Event) -> _Joined | None:
+    def _join(self, stop: threading.Event, entry: FileEntry, segment: Segment) -> _Joined | None:
         if self._storage is None:
             self._storage = SwarmStorage(self._directory)
         if self._session is None or self._pump is None:
@@ -275,6 +275,7 @@ class Membership:
             params,
             self._storage.folder,
             wanted=mapped.values(),
+            first=(mapped[entry.path], segment.offset) if entry.path in mapped else None,
             on_ban=bans.add,
         )
         saver = threading.Thread(

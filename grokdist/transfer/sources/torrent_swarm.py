@@ -61,7 +61,7 @@ class SwarmStatus:
 
 
 class Swarm:
-    """The torrent of one session; safe to use from several threads. Nothing is wanted at first.
+    """The torrent of one session; safe to use from several threads.
 
     Args:
         session: the session; the caller ends it after ``close``.
@@ -70,6 +70,8 @@ class Swarm:
         params: its parameters, peers and trackers included.
         folder: where libtorrent writes to, a file a number.
         wanted: the files that may be asked for.
+        first: the file that is wanted first, and from which byte on. Without it nothing is wanted
+            at first, and a seed that is called meanwhile hangs up for good: we seem to be one too.
         on_ban: told of each peer that is banned, on the thread that reads alerts.
 
     Raises:
@@ -85,6 +87,7 @@ class Swarm:
         params: lt.add_torrent_params,
         folder: Path,
         wanted: Iterable[TorrentFile],
+        first: tuple[TorrentFile, int] | None = None,
         on_ban: Callable[[tuple[str, int]], None] = lambda _: None,
     ) -> None:
         self.status = SwarmStatus()
@@ -116,7 +119,12 @@ class Swarm:
         params.file_priorities = [
             _PRIORITY if index in indexes else 0 for index in range(files.count)
         ]
-        params.piece_priorities = [0] * files.pieces
+        priorities = [0] * files.pieces
+        if first is not None:
+            pieces = self.pieces_of(first[0], start=first[1])[:_WINDOW_PIECES]
+            self._windows[first[0].index] = pieces
+            priorities[pieces.start : pieces.stop] = [_PRIORITY] * len(pieces)
+        params.piece_priorities = priorities
         params.flags &= ~(flags.paused | flags.auto_managed)
         params.flags |= flags.default_dont_download
         with pump.changed:
