@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -158,7 +159,7 @@ class Bench:
 def main() -> None:
     """Run what was asked for, and write JSON and Markdown."""
     options = _options()
-    options.command = f"python -m benchmarks.fetch {shlex.join(sys.argv[1:])}".strip()
+    options.command = _command(sys.argv[1:])
     # Before the namespace: there is no way out of it.
     options.home.mkdir(parents=True, exist_ok=True)
     peers = install_peers(options.home.absolute(), allowed=not options.no_install)
@@ -206,6 +207,12 @@ def _options() -> argparse.Namespace:
     if unknown:
         parser.error(f"--only: {', '.join(sorted(unknown))} is not of {', '.join(GROUPS)}")
     return options
+
+
+def _command(arguments: list[str]) -> str:
+    """The command as the page shows it: without places that are this machine's own."""
+    shown = re.sub(r"--(home|output)[ =]\S+ ?", "", shlex.join(arguments))
+    return f"python -m benchmarks.fetch {shown}".strip()
 
 
 def _size(text: str) -> int:
