@@ -76,7 +76,7 @@ def of_swarm(tree: ModelTree, status: os.stat_result) -> bool:
     if status.st_nlink != 2:
         return False
     try:
-        with tree.folder((STATE, "swarm")) as handle, os.scandir(handle) as entries:
+        with tree.listing((STATE, "swarm")) as entries:
             return any(each.inode() == status.st_ino for each in entries)
     except (FileNotFoundError, UnsafePathError):
         return False

@@ -272,7 +272,7 @@ class ModelTree:
         pending = [top]
         while pending:
             names = pending.pop()
-            with self._listing(names) as entries:
+            with self.listing(names) as entries:
                 found = sorted(
                     ((entry.name, entry.stat(follow_symlinks=False)) for entry in entries),
                     key=lambda item: item[0],
@@ -288,8 +288,15 @@ class ModelTree:
             pending.extend(reversed(below))
 
     @contextlib.contextmanager
-    def _listing(self, names: tuple[str, ...]) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """The entries of a folder, by a handle of its own: a position is not shared."""
+    def listing(self, names: tuple[str, ...]) -> Iterator[Iterator[os.DirEntry[str]]]:
+        """The entries of a folder, valid inside the ``with``.
+
+        By a handle of its own: those of ``folder`` are shared, and so is their position.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            UnsafePathError: one of the names is a link or no folder.
+        """
         with self.folder(names) as handle:
             own = os.open(".", _FOLDER, dir_fd=handle)
         try:

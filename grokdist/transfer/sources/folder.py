@@ -221,7 +221,7 @@ def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], int]]:
         while pending:
             folder = pending.pop()
             try:
-                with tree.folder(folder) as handle, os.scandir(handle) as entries:
+                with tree.listing(folder) as entries:
                     for entry in entries:
                         left -= 1
                         if left < 0:
