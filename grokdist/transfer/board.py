@@ -97,9 +97,7 @@ class Board:
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts that are open."""
-        with self._changed:
-            opened = [*self._free.values(), *self._busy.values()]
-            return tuple(wanted.part for wanted in opened if wanted.part is not None)
+        return tuple(wanted.part for wanted in self.opened_files if wanted.part is not None)
 
     @property
     def opened_files(self) -> tuple[Wanted, ...]:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.errors import DigestMismatchError, GrokdistError, SourceError
 from grokdist.transfer.board import Board
-from grokdist.transfer.claims import Claim, Patience, Standing, Wanted
+from grokdist.transfer.claims import Claim, Patience, Wanted
 from grokdist.transfer.commit import Committer, Finished
 from grokdist.transfer.part import Part, Segment
+from grokdist.transfer.part_files import expected_digest
 from grokdist.transfer.preallocate import allocate
 from grokdist.transfer.progress import Progress, SourceCondition, SourceState
 from grokdist.transfer.ranges import brought_alone
@@ -78,7 +79,6 @@ class Crew:
         self._fatal: BaseException | None = None
         self._finished = threading.Event()
         self._behind = threading.Event()
-        self._conditions: dict[str, SourceCondition] = {}
         self._banned: set[str] = set()
         self._shares = {
             source.name: limiter.share(source.name, source.hold)
@@ -327,7 +327,7 @@ class Crew:
 
     def _convict(self, wanted: Wanted, name: str) -> None:
         path = wanted.entry.path
-        reason = f"wrong bytes; expected {wanted_digest(wanted)}, got {wanted.got}"
+        reason = f"wrong bytes; expected {expected_digest(wanted.entry)}, got {wanted.got}"
         wanted.on_trial = None
         self.board.blame(wanted, name, reason)
         with self._lock:
@@ -362,10 +362,10 @@ class Crew:
         wrong: bool = False,
         whole: bool = False,
         retry_after: float | None = None,
-    ) -> Standing | None:
+    ) -> None:
         if self.board.stopping.is_set():
             self.board.put_back(claim)
-            return None
+            return
         name, path = claim.source.name, claim.wanted.entry.path
         standing = self.board.fail(
             claim,
@@ -381,7 +381,6 @@ class Crew:
         end = "; not asked again" if standing.closed else ""
         where = name if whole else f"{name}: {path}"
         self._progress.note(f"{where}: {reason}{end}")
-        return standing
 
     def _sync(self, resting: threading.Event) -> None:
         """Note what arrived, and have it on the disk soon after.
@@ -437,9 +436,3 @@ class Crew:
                 resumes_in=view.resting if condition is SourceCondition.RESTING else None,
             )
             self._progress.source(source.name, state)
-
-
-def wanted_digest(wanted: Wanted) -> str:
-    """What a wanted file should be, for people."""
-    entry = wanted.entry
-    return f"sha256:{entry.sha256}" if entry.sha256 else f"git-blob-sha1:{entry.git_blob}"

@@ -20,11 +20,12 @@ from typing import Generic, TypeVar
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
+from grokdist.transfer.part_files import expected_digest
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.transfer.trees import LARGEST, SPAN, read_full
-from grokdist.trust.digest import ContentDigest, StreamHasher
+from grokdist.trust.digest import StreamHasher
 from grokdist.trust.merkle import hash_blocks
 
 _T = TypeVar("_T")
@@ -102,9 +103,7 @@ def check_file(
         ManifestError: the entry names no digest of its content.
         HashingStoppedError: ``stop`` was set.
     """
-    expected = ContentDigest.choose(
-        path=entry.path, sha256=entry.sha256, git_blob=entry.git_blob, lfs=entry.lfs
-    )
+    expected = expected_digest(entry)
     try:
         fd = tree.open(entry.path, os.O_RDONLY)
     except FileNotFoundError:

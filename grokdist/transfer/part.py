@@ -374,9 +374,7 @@ class Part:
             for start, end in ranges:
                 self._filled.remove(start, end)
             after = self._filled.labels()
-            self._synced = Written()
-            self._start_hash(Written(ranges=self._filled))
-            self._save()
+            self._hash_anew()
         lost = {name: count - after.get(name, 0) for name, count in before.items()}
         return {name: count for name, count in lost.items() if count}
 
@@ -384,9 +382,7 @@ class Part:
         """Forget what ``source`` brought, and hash anew: it is to come from somebody else."""
         with self._lock:
             self._filled.remove_label(source)
-            self._synced = Written()
-            self._start_hash(Written(ranges=self._filled))
-            self._save()
+            self._hash_anew()
 
     def check(self) -> None:
         """Compare the digest of the whole file with the manifest's.
@@ -554,6 +550,12 @@ class Part:
         )
         self._hashed = self._saved_at = 0 if state is None else state.offset
         self._saved_hash = state
+
+    def _hash_anew(self) -> None:
+        """Begin the hash at the first byte, now that bytes of it are gone; write that down."""
+        self._synced = Written()
+        self._start_hash(Written(ranges=self._filled))
+        self._save()
 
     def _save_hash(self) -> None:
         """Take the state of the hash, while nobody hashes."""

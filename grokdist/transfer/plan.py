@@ -19,7 +19,7 @@ from grokdist.catalog.manifest import FileEntry, SourceKind, TrustedManifest
 from grokdist.catalog.manifest import Source as ManifestSource
 from grokdist.errors import ResourceError, StoreError, UnsafePathError, UsageError
 from grokdist.transfer.index import Index
-from grokdist.transfer.part_files import part_bytes, part_name
+from grokdist.transfer.part_files import expected_digest, part_bytes, part_name
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.local import LocalSource
 from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
@@ -272,9 +272,7 @@ def check_entry(entry: FileEntry) -> ContentDigest:
     first = split(entry.path)[0]
     if first.casefold() == STATE:
         raise UnsafePathError(f"{entry.path!r} lies in {STATE}, which is grokdist's own")
-    return ContentDigest.choose(
-        path=entry.path, sha256=entry.sha256, git_blob=entry.git_blob, lfs=entry.lfs
-    )
+    return expected_digest(entry)
 
 
 def _look(
