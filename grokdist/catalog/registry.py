@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import os
-import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 import grokdist
 from grokdist.catalog import parsing
+from grokdist.catalog.bounded_file import TooLargeError, read_bounded
 from grokdist.catalog.document import shorten
 from grokdist.catalog.manifest import SignedBy, TrustedManifest
 from grokdist.catalog.trust_root import ROOT_SHA256
@@ -25,7 +24,7 @@ from grokdist.catalog.trusted_metadata import (
     verify_registry,
     verify_target,
 )
-from grokdist.errors import ManifestError, TrustError, UnknownModelError
+from grokdist.errors import TrustError, UnknownModelError
 
 _MAX_ROOTS = 256
 _PREFIX = "models/"
@@ -146,62 +145,17 @@ class Registry:
         try:
             if not file.resolve(strict=True).is_relative_to(self.folder.resolve()):
                 raise TrustError(f"{path} is a link that leads out of the registry's folder")
-            return _read_bounded(file, limit)
+            return read_bounded(file, limit)
         except FileNotFoundError as error:
             raise TrustError(f"{path} is missing from the registry {self.name}") from error
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
             raise TrustError(f"{path} of the registry {self.name} cannot be read: {error}") from (
                 error
             )
-        except _TooLargeError as error:
+        except TooLargeError as error:
             raise TrustError(f"{path} has more than {limit} bytes; expected at most that") from (
                 error
             )
-
-
-def manifest_from_file(path: Path) -> TrustedManifest:
-    """Read a manifest that a person names; its form is checked, no signature is.
-
-    The result says so: ``signed_by.registry`` is ``unsigned``.
-
-    Raises:
-        ManifestError: the file cannot be read, is too large, or is malformed.
-    """
-    try:
-        raw = _read_bounded(path, parsing.MAX_BYTES)
-    except OSError as error:
-        raise ManifestError(
-            f"manifest {shorten(str(path), 200)} cannot be read: {error.strerror or error}"
-        ) from error
-    except ValueError as error:  # a NUL in the path
-        raise ManifestError(f"manifest path {shorten(str(path))} is not a path: {error}") from error
-    except _TooLargeError as error:
-        raise ManifestError(
-            f"manifest {shorten(str(path), 200)} has more than {parsing.MAX_BYTES} bytes; "
-            "expected at most that"
-        ) from error
-    return TrustedManifest(
-        manifest=parsing.parse_manifest(raw),
-        raw=raw,
-        sha256=hashlib.sha256(raw).hexdigest(),
-        signed_by=SignedBy(registry="unsigned"),
-    )
-
-
-class _TooLargeError(Exception):
-    pass
-
-
-def _read_bounded(path: Path, limit: int) -> bytes:
-    # O_NONBLOCK: opening a named pipe must not wait for a writer that never comes.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(0, "not a regular file")
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise _TooLargeError
-    return data
 
 
 def _names(verified: VerifiedRegistry) -> tuple[str, ...]:

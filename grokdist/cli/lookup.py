@@ -30,11 +30,13 @@ def trusted_manifest(
         TrustError: the registry's signatures do not hold.
         UsageError: the manifest file is that of another model.
     """
-    from grokdist.catalog.registry import Registry, manifest_from_file
-
     if manifest_file is None:
+        from grokdist.catalog.registry import Registry
+
         trusted = Registry.embedded().load(model, strict_freshness=strict_freshness)
     else:
+        from grokdist.catalog.manifest_file import manifest_from_file
+
         trusted = manifest_from_file(manifest_file)
         if trusted.manifest.name != model:
             raise UsageError(
@@ -52,12 +54,13 @@ def stored_model(target: str) -> StoredModel:
         UnknownModelError: the name is neither here nor in the catalog.
         NotFetchedError: the model is known, but not here.
     """
-    from grokdist.catalog.registry import Registry
     from grokdist.transfer.store import Store
 
     try:
         return Store().find(target)
     except NotFetchedError:
+        from grokdist.catalog.registry import Registry
+
         if not Path(target).exists() and "/" not in target:
             Registry.embedded().load(target.partition("@")[0])
         raise
@@ -79,8 +82,8 @@ def manifest_of(
         TrustError: the registry's signatures do not hold, or a stored manifest was changed.
         UnknownModelError: nothing says what the directory should hold.
     """
+    from grokdist.catalog.manifest_file import manifest_from_file
     from grokdist.catalog.parsing import parse_manifest
-    from grokdist.catalog.registry import Registry, manifest_from_file
 
     receipt = stored.receipt
     if manifest_file is not None:
@@ -96,6 +99,8 @@ def manifest_of(
             hint=f"grokdist verify {stored.directory} --manifest FILE",
         )
     elif receipt.signed_by.registry != "unsigned":
+        from grokdist.catalog.registry import Registry
+
         trusted = Registry.embedded().load(receipt.model, strict_freshness=strict_freshness)
         if trusted.sha256 != receipt.manifest_sha256:
             out.note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -111,6 +112,8 @@ app.add_typer(torrent.app(_reported), name="torrent")
 
 def main() -> None:
     """Run the command line; ends the process with one of ``ExitCode``."""
+    # Imports make many objects and no garbage: by default the collector takes a fifth of the start.
+    gc.set_threshold(50_000, 20, 20)
     # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

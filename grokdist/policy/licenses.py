@@ -11,15 +11,6 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from license_expression import (  # type: ignore[import-untyped]
-    AND,
-    OR,
-    LicenseSymbol,
-    LicenseWithExceptionSymbol,
-    Licensing,
-    get_spdx_licensing,
-)
-
 from grokdist.errors import PolicyError
 from grokdist.policy.approved_licenses import FSF_FREE, OSI_APPROVED
 
@@ -71,6 +62,15 @@ def satisfies(expression: str, holds: Callable[[str], bool]) -> bool:
     Raises:
         PolicyError: it is not an expression.
     """
+    if expression in OSI_APPROVED or expression in FSF_FREE:
+        # Most models have one well-known licence, and making the parser ready takes longer than
+        # all else that is asked about it.
+        return holds(expression)
+    from license_expression import (  # type: ignore[import-untyped]
+        AND,
+        OR,
+        LicenseWithExceptionSymbol,
+    )
 
     def walk(node: Any) -> bool:
         if isinstance(node, AND):
@@ -112,6 +112,8 @@ def _well_formed(tree: Any) -> bool:
 
 @cache
 def _licensing() -> Any:
+    from license_expression import LicenseSymbol, Licensing, get_spdx_licensing
+
     known = [
         LicenseSymbol(symbol.key, aliases=_plain(symbol.aliases), is_exception=symbol.is_exception)
         for symbol in get_spdx_licensing().known_symbols.values()

@@ -11,7 +11,7 @@ import pytest
 
 import grokdist
 from grokdist.catalog import parsing
-from grokdist.catalog.registry import Registry, manifest_from_file
+from grokdist.catalog.registry import Registry
 from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.catalog.trusted_metadata import MAX_METADATA_BYTES
 from grokdist.errors import ManifestError, TrustError, UnknownModelError
@@ -244,35 +244,3 @@ def test_a_stray_folder_beside_an_installed_package_is_not_trusted(
     assert caught.value.hint
     (tmp_path / "site-packages" / "pyproject.toml").touch()
     assert Registry.embedded().folder == tmp_path / "site-packages" / "manifests"
-
-
-# A manifest given as a file
-
-
-def test_a_manifest_given_as_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "mine.json"
-    path.write_bytes(manifest_bytes())
-    trusted = manifest_from_file(path)
-    assert trusted.manifest.name == "tiny"
-    assert trusted.raw == manifest_bytes()
-    assert trusted.signed_by.registry == "unsigned"
-    assert not trusted.signed_by.signed
-
-
-@pytest.mark.parametrize("what", ["missing", "directory", "pipe", "too-large", "malformed", "nul"])
-def test_a_file_that_is_no_manifest(tmp_path: Path, what: str) -> None:
-    path = tmp_path / "mine.json"
-    if what == "directory":
-        path.mkdir()
-    elif what == "pipe":
-        os.mkfifo(path)
-    elif what == "too-large":
-        with path.open("wb") as file:
-            file.truncate(parsing.MAX_BYTES + 1)
-    elif what == "malformed":
-        path.write_bytes(b"\xff")
-    elif what == "nul":
-        path = tmp_path / "a\x00b"
-    with pytest.raises(ManifestError, match=r"^manifest ") as caught:
-        manifest_from_file(path)
-    assert str(caught.value).isprintable()
