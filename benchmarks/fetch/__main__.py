@@ -62,7 +62,7 @@ class Bench:
         self.home: Path = options.home.absolute()
         self.options = options
         self.address = address
-        self.arena = Arena(home=self.home, repeats=options.repeats, say=_say)
+        self.arena = Arena(home=self.home, repeats=options.repeats, warm=options.warm, say=_say)
         self.peers = peers
 
     def run(self, group: str) -> dict[str, Any]:
@@ -197,6 +197,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start-files", type=int, default=_START_FILES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rate", default="500mbit", help="limit of each link for 'both'")
+    parser.add_argument(
+        "--warm",
+        type=_size,
+        default=0,
+        help="memory to touch before each run, on machines that give free memory back (0)",
+    )
     parser.add_argument("--only", default="", help=f"of {', '.join(GROUPS)}")
     parser.add_argument("--home", type=Path, default=_HOME, help="payloads, programs, copies")
     parser.add_argument("--output", type=Path, default=_RESULTS)

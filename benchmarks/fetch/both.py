@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from benchmarks.fetch.contest import Arena, Contestant, Figures, fetch_contest, own_home
-from benchmarks.fetch.http_clients import fetching
+from benchmarks.fetch.http_clients import VERIFIED, fetching
 from benchmarks.fetch.network import LOOPBACK, Island
 from benchmarks.fetch.payload import Payload
 from benchmarks.fetch.swarm_clients import Swarm, bare_leech
@@ -54,7 +54,8 @@ def both_contest(arena: Arena, payload: Payload, address: str, rate: str) -> lis
         ]
         both = Contestant(
             name=BOTH,
-            checks="SHA-256, fsync, trees",
+            checks="SHA-256, fsync, trees behind it",
+            says=VERIFIED,
             command=lambda out: fetching(
                 payload,
                 out,

@@ -16,6 +16,8 @@ ARIA2 = "aria2c"
 HF = "hf download, 8 workers"
 GROKDIST = "grokdist, https"
 NO_TREES = "grokdist, https, --no-trees"
+VERIFIED = '"verified": true'
+"""What a fetch prints when every file is right, in place and in the receipt; trees may follow."""
 
 
 def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[Contestant]:
@@ -79,7 +81,8 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
         ),
         Contestant(
             name=GROKDIST,
-            checks="SHA-256 as it arrives, fsync, trees",
+            checks="SHA-256 as it arrives, fsync, trees behind it",
+            says=VERIFIED,
             command=lambda out: fetching(payload, out, "--source", url),
             environment=own_home(home),
         ),
@@ -91,7 +94,8 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
         ),
         Contestant(
             name="grokdist, hub",
-            checks="SHA-256 as it arrives, fsync, trees",
+            checks="SHA-256 as it arrives, fsync, trees behind it",
+            says=VERIFIED,
             command=lambda out: fetching(
                 payload, out, "--source", f"hub:{payload.repository}@{COMMIT}"
             ),

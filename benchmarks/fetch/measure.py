@@ -50,6 +50,7 @@ class Sample:
         system: CPU seconds in the kernel, all processes.
         peak: most bytes resident, summed over the processes that lived at one time.
         first: seconds until ``watch`` was true; None where it was not asked.
+        said: seconds until ``says`` was printed; None where it was not asked.
         output: what the command printed.
     """
 
@@ -58,6 +59,7 @@ class Sample:
     system: float
     peak: int
     first: float | None
+    said: float | None
     output: str
 
 
@@ -73,6 +75,7 @@ def measure(
     environment: Mapping[str, str] | None = None,
     marker: Path | None = None,
     watch: Callable[[], bool] | None = None,
+    says: str | None = None,
     timeout: float = 600.0,
 ) -> Sample:
     """Run ``command`` to its end.
@@ -83,6 +86,7 @@ def measure(
         environment: added to this process's.
         marker: the command is done when this file is there, and is then ended.
         watch: asked every 10 ms until true; its time is ``Sample.first``.
+        says: looked for in the output every 10 ms; its time is ``Sample.said``.
         timeout: seconds until it is given up.
 
     Raises:
@@ -100,6 +104,7 @@ def measure(
         )
     status: int | None = None
     first: float | None = None
+    said: float | None = None
     user = system = 0.0
     with _Memory(process.pid) as memory:
         try:
@@ -107,6 +112,8 @@ def measure(
                 now = time.monotonic() - begun
                 if watch is not None and first is None and watch():
                     first = now
+                if says is not None and said is None and says in log.read_text("utf-8", "replace"):
+                    said = now
                 ended, code, usage = os.wait4(process.pid, os.WNOHANG)
                 if ended:
                     status = os.waitstatus_to_exitcode(code)
@@ -132,6 +139,7 @@ def measure(
         system=system,
         peak=memory.peak,
         first=first,
+        said=said,
         output=log.read_text("utf-8", "replace"),
     )
 

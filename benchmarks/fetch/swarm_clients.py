@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.fetch.contest import Contestant, own_home
-from benchmarks.fetch.http_clients import fetching
+from benchmarks.fetch.http_clients import VERIFIED, fetching
 from benchmarks.fetch.network import LOOPBACK, Island, free_port
 from benchmarks.fetch.payload import Payload, make_torrent
 from benchmarks.fetch.tools import missing
@@ -162,7 +162,8 @@ def swarm_clients(payload: Payload, swarm: Swarm, home: Path) -> list[Contestant
         ),
         Contestant(
             name=GROKDIST,
-            checks="SHA-1 of pieces, SHA-256, fsync, trees",
+            checks="SHA-1 of pieces, SHA-256, fsync, trees behind it",
+            says=VERIFIED,
             command=lambda out: grokdist_leech(payload, swarm, out),
             environment=own_home(home),
         ),

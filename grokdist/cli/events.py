@@ -200,6 +200,12 @@ class Events:
         """Remember the result that the last event gives."""
         self._done = result
 
+    def verified(self, result: Mapping[str, Any]) -> None:
+        """Say that all files are there and right; only hash trees may follow."""
+        self.done(result)
+        if self._stream is not None:
+            self._stream.emit("verified", result=result)
+
     def end(self, error: BaseException | None) -> None:
         """Write the last event, which says how the command ends."""
         if self._stream is None:
@@ -208,7 +214,7 @@ class Events:
             each.end()
         if error is None:
             self._stream.emit("done", exit_code=int(ExitCode.OK), result=self._done)
-        elif isinstance(error, KeyboardInterrupt):
+        elif isinstance(error, KeyboardInterrupt) or _interrupts(error):
             self._stream.emit("interrupted", exit_code=int(ExitCode.INTERRUPTED))
         else:
             code = exit_code_for(error) if isinstance(error, Exception) else ExitCode.FAILURE
@@ -274,3 +280,7 @@ def _open(target: str) -> int:
             f"--events {target!r} cannot be written: {reason};"
             " expected a file, - for stderr or fd:N"
         ) from error
+
+
+def _interrupts(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code == ExitCode.INTERRUPTED

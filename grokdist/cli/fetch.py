@@ -11,6 +11,7 @@ import typer
 
 from grokdist.cli import options, share, swarm
 from grokdist.cli.events import beside, event_stream
+from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import (
     bytes_text,
     count_text,
@@ -184,13 +185,35 @@ def fetch(
         if session is not None:
             session.begin(plan)
             listeners.append(session.listener)
+        verified: list[FetchResult] = []
+        unheard: list[BrokenPipeError] = []
+
+        def say(result: FetchResult) -> None:
+            verified.append(result)
+            store.note_elsewhere(result.directory, wanted.name, wanted.revision)
+            told.verified(result_document(trusted, result))
+            # Said at once: the hash trees that may still be built are for another day.
+            try:
+                out.result(result_document(trusted, result), _result_text(trusted, result))
+            except BrokenPipeError as error:
+                # Not a fault of the disk, as which the engine would take it.
+                unheard.append(error)
+
         with showing(out, *listeners) as progress:
             if session is not None:
                 session.note = progress.note
-            result = run_plan(plan, progress)
-        store.note_elsewhere(result.directory, wanted.name, wanted.revision)
-        told.done(result_document(trusted, result))
-        out.result(result_document(trusted, result), _result_text(trusted, result))
+            try:
+                run_plan(plan, progress, on_verified=say)
+            except KeyboardInterrupt:
+                if not verified:
+                    raise
+                out.note(
+                    "interrupted while hash trees were built; all files are verified, and"
+                    f" grokdist verify {verified[0].directory} --trees builds the rest"
+                )
+                raise SystemExit(ExitCode.INTERRUPTED) from None
+        if unheard:
+            raise unheard[0]
         if session is not None:
             share.linger(session, out, stay=share_linger is not None)
     if seed_ratio:

@@ -201,7 +201,8 @@ class Board:
         with self._changed:
             self._busy.pop(wanted.entry.path, None)
             wanted.part = None
-            self._changed.notify_all()
+            if not self._free:
+                self._changed.notify_all()
 
     def put_back(self, claim: Claim) -> None:
         """End a claim without a word on the source (a stop)."""
@@ -644,7 +645,11 @@ class Board:
             self._settle(wanted)
             if part is not None and not wanted.claims and wanted.entry.path in self._free:
                 self._park(wanted)
-        self._changed.notify_all()
+        # Whoever ends a claim looks for the next one himself: with small files, to wake all the
+        # others each time costs more than the files. They have something new to find where bytes
+        # are free again, and where no free file is left.
+        if not self._free or wanted.entry.path in self._free:
+            self._changed.notify_all()
 
     def _park(self, wanted: Wanted) -> None:
         """Keep the part of a file that nobody works on open, and close the one longest so."""

@@ -40,11 +40,19 @@ class Committer:
     Args:
         tree: the model directory.
         on_error: told of the error that ended the thread.
+        on_batch: called after every ``done`` of the files that were committed together.
     """
 
-    def __init__(self, tree: ModelTree, on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        tree: ModelTree,
+        on_error: Callable[[BaseException], None],
+        *,
+        on_batch: Callable[[], None],
+    ) -> None:
         self._tree = tree
         self._on_error = on_error
+        self._on_batch = on_batch
         self._queue: list[Finished] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -78,6 +86,14 @@ class Committer:
             return batch
 
     def _commit(self, batch: list[Finished]) -> None:
+        try:
+            self._name(batch)
+        finally:
+            for each in batch:
+                each.part.close()
+        self._on_batch()
+
+    def _name(self, batch: list[Finished]) -> None:
         for each in batch:
             os.fsync(each.part.fileno())
         folders = set()
@@ -91,6 +107,4 @@ class Committer:
                 os.fsync(handle)
         for each in batch:
             each.named()
-            status = self._tree.stat(each.part.entry.path)
-            if status is not None:
-                each.done(StatMark.of(status))
+            each.done(each.part.let_go())

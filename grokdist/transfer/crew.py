@@ -49,6 +49,7 @@ class Crew:
         progress: who listens.
         preallocate: reserve the room of each file when it is begun.
         on_commit: told of each file that has its final name, on the committer's thread.
+        on_batch: called there after some ``on_commit``.
         on_tick: called every now and then while work goes on; what it raises ends the work.
     """
 
@@ -63,6 +64,7 @@ class Crew:
         progress: Progress,
         preallocate: bool,
         on_commit: Commit,
+        on_batch: Callable[[], None] = lambda: None,
         on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._tree = tree
@@ -73,6 +75,7 @@ class Crew:
         self._progress = progress
         self._preallocate = preallocate
         self._on_commit = on_commit
+        self._on_batch = on_batch
         self._on_tick = on_tick
         self._bytes: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -100,7 +103,7 @@ class Crew:
             GrokdistError: the disk is full, or refused.
             OSError: the same, from below.
         """
-        self._committer = Committer(self._tree, self._end_all)
+        self._committer = Committer(self._tree, self._end_all, on_batch=self._on_batch)
         resting = threading.Event()
         syncer = threading.Thread(
             target=self._sync, args=(resting,), name="grokdist-sync", daemon=True
@@ -255,7 +258,6 @@ class Crew:
             self._on_commit(entry, part, mark, tuple(sources))
             self.board.done(wanted)
             self._progress.file_done(entry.path, entry.size, next(iter(sources), ""))
-            self._finished.set()
 
         self._committer.submit(Finished(part=part, named=part.on_named, done=done))
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry, SourceKind
+from grokdist.errors import GrokdistError
 from grokdist.transfer.adopt import link_files
 from grokdist.transfer.claims import Patience
 from grokdist.transfer.crew import Crew
@@ -62,7 +63,11 @@ class FetchResult:
 
 
 def fetch(
-    plan: Plan, progress: Progress | None = None, *, patience: Patience | None = None
+    plan: Plan,
+    progress: Progress | None = None,
+    *,
+    patience: Patience | None = None,
+    on_verified: Callable[[FetchResult], None] | None = None,
 ) -> FetchResult:
     """Run a plan to its end: all wanted files there, right, and recorded in a receipt.
 
@@ -73,6 +78,9 @@ def fetch(
         plan: from ``plan.make_plan``; its sources are closed at the end.
         progress: who listens.
         patience: how long to bear with sources that fail.
+        on_verified: called once every file is there and right and the receipt is written, before
+            the wait for trees that are still being built. Nothing that follows raises, unless the
+            user interrupts it.
 
     Raises:
         ResourceError: the disk has no room; before the first byte, or when it fills up.
@@ -98,7 +106,8 @@ def fetch(
                 # Whoever was waited for brought some of it.
                 plan = make_plan(plan.request, plan.live)
                 plan.require_space()
-            return _Run(plan, tree, lease, listener, patience or Patience()).run()
+            run = _Run(plan, tree, lease, listener, patience or Patience())
+            return run.run(on_verified or (lambda _: None))
     except OSError as error:
         raise refusal(str(plan.request.directory), error) from error
     finally:
@@ -139,7 +148,7 @@ class _Run:
         self._lock = threading.Lock()
         self._started = datetime.now(UTC)
 
-    def run(self) -> FetchResult:
+    def run(self, on_verified: Callable[[FetchResult], None]) -> FetchResult:
         begun = time.monotonic()
         request = self._plan.request
         with contextlib.ExitStack() as stack:
@@ -162,18 +171,19 @@ class _Run:
                 [file.entry for file in self._plan.files if file.entry.path in self._swarmed]
             )
             receipt = self._record()
-            seconds = time.monotonic() - begun
+            result = FetchResult(
+                directory=request.directory,
+                files=len(self._plan.files),
+                size=self._plan.size,
+                fetched_bytes=sum(self._bytes.values()),
+                seconds=time.monotonic() - begun,
+                trees=_trees_in(receipt),
+                sources=dict(self._bytes),
+                receipt=receipt,
+            )
+            on_verified(result)
             receipt = self._grow_trees(receipt)
-        return FetchResult(
-            directory=request.directory,
-            files=len(self._plan.files),
-            size=self._plan.size,
-            fetched_bytes=sum(self._bytes.values()),
-            seconds=seconds,
-            trees=sum(file.pieces_root is not None for file in receipt.files),
-            sources=dict(self._bytes),
-            receipt=receipt,
-        )
+        return replace(result, receipt=receipt, trees=_trees_in(receipt))
 
     def _known_roots(self) -> dict[str, str]:
         """The tree roots that the manifest names, or an earlier fetch found for the same bytes."""
@@ -214,9 +224,13 @@ class _Run:
         if not self._fresh_roots:
             return receipt
         with self._lock:
-            receipt = receipt.with_roots(self._fresh_roots)
-        self._tree.write_small(RECEIPT, receipt.to_json())
-        return receipt
+            grown = receipt.with_roots(self._fresh_roots)
+        try:
+            self._tree.write_small(RECEIPT, grown.to_json())
+        except (OSError, GrokdistError) as error:
+            self._progress.note(f"the hash trees are not in the receipt: {error}")
+            return receipt
+        return grown
 
     def _urgent_first(self, wanted: list[FileEntry]) -> list[FileEntry]:
         """Begun files first, so that few stand half-finished; else the manifest's order."""
@@ -225,11 +239,14 @@ class _Run:
         return sorted(wanted, key=lambda entry: (entry.path not in begun, order[entry.path]))
 
     def _fetch(self, wanted: list[FileEntry]) -> None:
+        begun = {
+            file.entry.path for file in self._plan.files if file.state is not FileState.MISSING
+        }
         self._progress.begin(
             "fetch",
             files=len(wanted),
             size=sum(entry.size for entry in wanted),
-            have=sum(part_bytes(self._tree, entry) for entry in wanted),
+            have=sum(part_bytes(self._tree, entry) for entry in wanted if entry.path in begun),
         )
         for entry in wanted:
             if not entry.size:
@@ -243,6 +260,7 @@ class _Run:
             progress=self._progress,
             preallocate=self._plan.request.preallocate,
             on_commit=self._committed,
+            on_batch=self._index.flush,
             on_tick=self._lease.check,
         )
         try:
@@ -257,6 +275,7 @@ class _Run:
         """A file of a local source has its final name here too."""
         self._origins[entry.path] = (source,)
         self._holdings.add(entry, row)
+        self._index.flush()
         self._holdings.forget_bad(entry)
 
     def _make_empty(self, entry: FileEntry) -> None:
@@ -264,9 +283,7 @@ class _Run:
         part = Part(self._tree, entry)
         part.check()
         part.rename()
-        status = self._tree.stat(entry.path)
-        if status is not None:
-            self._committed(entry, part, StatMark.of(status), ())
+        self._committed(entry, part, part.let_go(), ())
         self._progress.file_done(entry.path, 0, DISK)
 
     def _committed(
@@ -316,3 +333,7 @@ class _Run:
         if receipt != old:
             self._tree.write_small(RECEIPT, receipt.to_json())
         return receipt
+
+
+def _trees_in(receipt: Receipt) -> int:
+    return sum(file.pieces_root is not None for file in receipt.files)

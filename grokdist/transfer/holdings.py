@@ -42,6 +42,7 @@ class Holdings:
         self._progress = progress
         self._roots = roots
         self._rows: dict[str, Hashed] = {}
+        self._set_aside = True
         self._lock = threading.Lock()
 
     @property
@@ -51,7 +52,7 @@ class Holdings:
             return dict(self._rows)
 
     def add(self, entry: FileEntry, row: Hashed) -> None:
-        """Add a file whose digest was found right, on disk at once."""
+        """Add a file whose digest was found right; the index is the caller's to flush."""
         self._index.record(entry.path, row)
         with self._lock:
             self._rows[entry.path] = row
@@ -66,6 +67,7 @@ class Holdings:
         """
         check: list[FileEntry] = []
         wanted: list[FileEntry] = []
+        self._set_aside = self._tree.stat(_BAD) is not None
         for file in files:
             entry = file.entry
             status = self._tree.stat(entry.path)
@@ -114,6 +116,8 @@ class Holdings:
 
     def forget_bad(self, entry: FileEntry) -> None:
         """Remove the wrong file that ``entry`` has replaced."""
+        if not self._set_aside:
+            return
         with contextlib.suppress(OSError):
             # A folder that stood in its place stays for the user to look at.
             self._tree.remove(f"{_BAD}/{entry.path}")
@@ -140,6 +144,7 @@ class Holdings:
         if found.ok and found.mark is not None:
             row = Hashed(mark=found.mark, digest=found.expected, sha256=found.sha256)
             self.add(entry, row)
+            self._index.flush()
             self._progress.file_done(entry.path, entry.size, DISK)
             return True
         what = f"{entry.path} is wrong; expected {found.expected}, got {found.got}"
@@ -150,6 +155,7 @@ class Holdings:
             self._progress.note(f"{what}: fetching {bad} bytes of it again{places}")
             return False
         self._progress.note(f"{what}: fetching it again")
+        self._set_aside = True
         self._tree.rename(entry.path, f"{_BAD}/{entry.path}")
         return False
 

@@ -46,6 +46,7 @@ class Index:
         self._rows = rows
         self._lock = threading.Lock()
         self._superseded = False
+        self._unwritten: list[bytes] = []
         self._fd = -1
 
     @classmethod
@@ -77,21 +78,31 @@ class Index:
         return {path: self._rows[path] for path in paths if path in self._rows}
 
     def record(self, path: str, row: Hashed) -> None:
-        """Add a row, on disk at once so that a killed process need not hash again."""
+        """Add a row; it is on disk, so that a killed process need not hash again, at ``flush``."""
         line = json.dumps(_document(path, row)).encode() + b"\n"
         with self._lock:
             self._superseded |= path in self._rows
             self._rows[path] = row
+            self._unwritten.append(line)
+
+    def flush(self) -> None:
+        """Write the rows that were added."""
+        with self._lock:
+            if not self._unwritten:
+                return
+            lines = b"".join(self._unwritten)
+            self._unwritten.clear()
             if self._fd < 0:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
                 self._fd = self._tree.open(INDEX, flags, create_folders=True)
                 if os.fstat(self._fd).st_size:
                     # A process that died while writing may have left half a line.
-                    line = b"\n" + line
-            os.write(self._fd, line)
+                    lines = b"\n" + lines
+            os.write(self._fd, lines)
 
     def keep(self, rows: Mapping[str, Hashed]) -> None:
         """Replace the index by ``rows``; one that says just that is left as it is."""
+        self.flush()
         if not self._superseded and self._rows == dict(rows):
             return
         lines = [json.dumps(_document(path, row)) for path, row in rows.items()]
@@ -103,7 +114,8 @@ class Index:
             self._superseded = False
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Write what is left, and let go of the file."""
+        self.flush()
         with self._lock:
             self._close()
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from grokdist.catalog.manifest import FileEntry
-from grokdist.errors import DigestMismatchError, StoreError
+from grokdist.errors import DigestMismatchError, GrokdistError, StoreError
 from grokdist.transfer.boot import boot_id
 from grokdist.transfer.part_files import (
     copy_range,
@@ -32,7 +32,7 @@ from grokdist.transfer.part_files import (
 )
 from grokdist.transfer.part_state import PartState, StateFile, Written
 from grokdist.transfer.ranges import Range, RangeMap, gaps
-from grokdist.transfer.tree import ModelTree, refusal
+from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.writeback import begin_writeback
 from grokdist.trust.digest import StreamHasher
 
@@ -189,6 +189,8 @@ class Part:
         self._claims: list[Segment] = []
         self._hashing = False
         self._lost: OSError | None = None
+        self._fresh = False
+        self._named = False
         self._unsaved = 0
         self._unsynced = 0
         self._state = StateFile(tree, state_name(entry.path))
@@ -343,7 +345,7 @@ class Part:
     def sync(self) -> None:
         """Have all that is here on the disk, and write that down."""
         with self._lock:
-            if not self._unsynced or self._fd < 0:
+            if not self._unsynced or self._fd < 0 or self._named:
                 return
             self._unsynced = 0
             if not self._hashing:
@@ -360,7 +362,7 @@ class Part:
             os.close(fd)
         with self._lock:
             self._synced = now
-            if self._fd >= 0:
+            if self._fd >= 0 and not self._named:
                 self._save(durable=True)
 
     def forget(self, ranges: Iterable[Range]) -> dict[str, int]:
@@ -407,7 +409,7 @@ class Part:
     def rename(self) -> None:
         """Give the file, checked and synced by the caller, its final name.
 
-        The folders it leaves and enters are the caller's to sync.
+        The folders it leaves and enters are the caller's to sync. ``let_go`` is to follow.
 
         Raises:
             UnsafePathError: something stands in its place that is not a file.
@@ -415,11 +417,19 @@ class Part:
         with self._lock:
             if self._lost is not None:
                 raise self._lost
-            os.ftruncate(self._fd, self.entry.size)
+            if not self._fresh:
+                os.ftruncate(self._fd, self.entry.size)
             self._tree.rename(part_name(self.entry.path), self.entry.path)
+            self._named = True
             self._state.remove()
+
+    def let_go(self) -> StatMark:
+        """Close the file, which has its final name; returns what the file system says of it."""
+        with self._lock:
+            mark = StatMark.of(os.fstat(self._fd))
             os.close(self._fd)
             self._fd = -1
+            return mark
 
     def discard(self) -> None:
         """Throw the bytes away and close."""
@@ -490,8 +500,8 @@ class Part:
             self._at_rest.wait_for(lambda: not self._users)
             if self._fd < 0:
                 return
-            if keep and self._filled.size:
-                with contextlib.suppress(OSError, StoreError):
+            if keep and self._filled.size and not self._named:
+                with contextlib.suppress(OSError, GrokdistError):
                     self._save()
             os.close(self._fd)
             self._fd = -1
@@ -516,9 +526,15 @@ class Part:
         fd = self._tree.open(part_name(self.entry.path), os.O_RDWR)
         os.close(self._fd)
         self._fd = fd
+        self._fresh = False
 
     def _open(self) -> int:
         name = part_name(self.entry.path)
+        with contextlib.suppress(FileExistsError):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            fd = self._tree.open(name, flags, create_folders=True)
+            self._fresh = True
+            return fd
         status = self._tree.stat(name)
         if (
             status is not None
@@ -530,10 +546,14 @@ class Part:
             self._tree.remove(name)
             status = None
         self.shared = status is not None and status.st_nlink > 1
-        return self._tree.open(name, os.O_RDWR | os.O_CREAT, create_folders=True)
+        return self._tree.open(name, os.O_RDWR | os.O_CREAT)
 
     def _load(self) -> tuple[Written, Written]:
         """What an earlier process left that is of use, and what of it is on the disk."""
+        if self._fresh:
+            # What is noted of a part that is gone tells nothing of this one.
+            self._state.forget()
+            return Written(), Written()
         state = self._state.load()
         size = os.fstat(self._fd).st_size
         if state is None or state.digest != str(self.expected) or state.size != self.entry.size:

@@ -141,6 +141,15 @@ class StateFile:
             self._fd = self._tree.open(self._name, flags, create_folders=True)
             self._here = True
 
+    def forget(self) -> None:
+        """Begin without what an earlier process left.
+
+        Raises:
+            UnsafePathError: something else than a regular file stands there.
+        """
+        self._here = _read(self._tree, self._name) is not None
+        self.remove()
+
     def remove(self) -> None:
         """Remove the file, if there is one."""
         self.close()

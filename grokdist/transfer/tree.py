@@ -11,16 +11,17 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from grokdist.errors import ResourceError, StoreError, UnsafePathError
 
 STATE = ".grokdist"
 """Folder inside a model directory that holds the lock, parts, receipt, manifest and index."""
 
+_T = TypeVar("_T")
 _FOLDERS_KEPT = 256
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -151,6 +152,23 @@ class ModelTree:
         finally:
             os.close(handle)
 
+    def _at(self, names: tuple[str, ...], use: Callable[[int], _T], *, create: bool = False) -> _T:
+        """What ``use`` makes of a handle on the folder ``names``, with no call more than it needs.
+
+        Raises:
+            FileNotFoundError, UnsafePathError: as ``folder`` does.
+        """
+        kept = self._folders.get(names)
+        if kept is not None:
+            try:
+                return use(kept)
+            except FileNotFoundError:
+                if os.fstat(kept).st_nlink:
+                    raise
+                # The folder was removed; another may stand in its place, or be made.
+        with self.folder(names, create=create) as handle:
+            return use(handle)
+
     def _walk_to(self, names: tuple[str, ...], *, create: bool) -> int:
         handle = os.dup(self._root)
         try:
@@ -179,15 +197,20 @@ class ModelTree:
             UnsafePathError: it is a link, a device, a pipe or a folder.
         """
         *folders, name = split(relative)
-        with self.folder(tuple(folders), create=create_folders) as handle:
-            try:
-                # Without O_NONBLOCK the opening of a pipe would wait for its other end.
-                fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644, dir_fd=handle)
-            except OSError as error:
-                if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                    raise self._unsafe(relative, "a regular file") from None
-                raise
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        # Without O_NONBLOCK the opening of a pipe would wait for its other end.
+        flags |= os.O_NOFOLLOW | os.O_NONBLOCK
+        try:
+            fd = self._at(
+                tuple(folders),
+                lambda handle: os.open(name, flags, 0o644, dir_fd=handle),
+                create=create_folders,
+            )
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                raise self._unsafe(relative, "a regular file") from None
+            raise
+        # What did not exist is a file now.
+        if not flags & os.O_EXCL and not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise self._unsafe(relative, "a regular file")
         return fd
@@ -196,8 +219,10 @@ class ModelTree:
         """The status of what stands at ``relative`` itself (links not followed), or None."""
         *folders, name = split(relative)
         try:
-            with self.folder(tuple(folders)) as handle:
-                return os.stat(name, dir_fd=handle, follow_symlinks=False)
+            return self._at(
+                tuple(folders),
+                lambda handle: os.stat(name, dir_fd=handle, follow_symlinks=False),
+            )
         except FileNotFoundError:
             return None
 
@@ -214,10 +239,8 @@ class ModelTree:
         """
         *old_folders, old_name = split(old)
         *new_folders, new_name = split(new)
-        with (
-            self.folder(tuple(old_folders)) as source,
-            self.folder(tuple(new_folders), create=True) as target,
-        ):
+
+        def move(source: int, target: int) -> None:
             try:
                 os.rename(old_name, new_name, src_dir_fd=source, dst_dir_fd=target)
             except OSError as error:
@@ -228,11 +251,18 @@ class ModelTree:
                 os.fsync(target)
                 os.fsync(source)
 
+        self._at(
+            tuple(old_folders),
+            lambda source: self._at(
+                tuple(new_folders), lambda target: move(source, target), create=True
+            ),
+        )
+
     def remove(self, relative: str) -> None:
         """Remove a file if it is there; a link is removed, never what it points to."""
         *folders, name = split(relative)
-        with contextlib.suppress(FileNotFoundError), self.folder(tuple(folders)) as handle:
-            os.unlink(name, dir_fd=handle)
+        with contextlib.suppress(FileNotFoundError):
+            self._at(tuple(folders), lambda handle: os.unlink(name, dir_fd=handle))
 
     def read_small(self, relative: str, limit: int) -> bytes | None:
         """The content of a small file, or None if it is not there.

@@ -72,6 +72,19 @@ class _PyBuffer(ctypes.Structure):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """One library, called in two ways.
+
+    Attributes:
+        unlocked: lets go of the interpreter lock, and waits to have it again afterwards.
+        at_once: keeps it, for calls that are over sooner.
+    """
+
+    unlocked: ctypes.CDLL
+    at_once: ctypes.PyDLL
+
+
 class ResumableSha256:
     """SHA-256 with the interface of hashlib and a state that can be saved.
 
@@ -91,7 +104,7 @@ class ResumableSha256:
             raise RuntimeError("this Python's OpenSSL does not give access to SHA-256's state")
         self._library = library
         self._context = _Context()
-        library.SHA256_Init(ctypes.byref(self._context))
+        library.at_once.SHA256_Init(ctypes.byref(self._context))
         if state is not None:
             self._context.h[:] = struct.unpack(">8I", state.value)
             bits = state.offset * 8
@@ -104,7 +117,7 @@ class ResumableSha256:
         get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
         get(ctypes.py_object(data), ctypes.byref(view), 0)
         try:
-            self._library.SHA256_Update(
+            self._library.unlocked.SHA256_Update(
                 ctypes.byref(self._context), ctypes.c_void_p(view.buf), ctypes.c_size_t(view.len)
             )
         finally:
@@ -126,7 +139,7 @@ class ResumableSha256:
         """The digest of all bytes so far."""
         context = self.copy()._context
         out = ctypes.create_string_buffer(32)
-        self._library.SHA256_Final(out, ctypes.byref(context))
+        self._library.at_once.SHA256_Final(out, ctypes.byref(context))
         return out.raw
 
     def hexdigest(self) -> str:
@@ -140,17 +153,17 @@ def resumable() -> bool:
 
 
 @functools.cache
-def _library() -> ctypes.CDLL | None:
+def _library() -> _Library | None:
     """The OpenSSL that hashlib uses, if its old interface is there and does what it should."""
     try:
         import _hashlib
 
-        found = ctypes.CDLL(_hashlib.__file__)
+        found = _Library(ctypes.CDLL(_hashlib.__file__), ctypes.PyDLL(_hashlib.__file__))
         for name in ("SHA256_Init", "SHA256_Update", "SHA256_Final"):
-            getattr(found, name)
+            getattr(found.unlocked, name)
     except (ImportError, OSError, AttributeError):
         return None
-    return found if _proves_right(found) else None
+    return found if _proves_right(found.unlocked) else None
 
 
 def _proves_right(library: ctypes.CDLL) -> bool:

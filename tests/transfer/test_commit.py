@@ -29,6 +29,10 @@ class Told:
         self.errors: list[BaseException] = []
         self.said: list[tuple[str, str]] = []
         self.marks: dict[str, StatMark] = {}
+        self.unbatched: set[str] = set()
+
+    def batch(self) -> None:
+        self.unbatched.clear()
 
     def finished(self, part: Part) -> Finished:
         path = part.entry.path
@@ -36,6 +40,7 @@ class Told:
         def done(mark: StatMark) -> None:
             self.said.append((path, "done"))
             self.marks[path] = mark
+            self.unbatched.add(path)
 
         return Finished(part=part, named=lambda: self.said.append((path, "named")), done=done)
 
@@ -66,7 +71,7 @@ def _held(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.E
 @pytest.mark.parametrize("count", [1, 7, 30])
 def test_files_get_their_names_and_marks(tree: ModelTree, tmp_path: Path, count: int) -> None:
     told = Told()
-    committer = Committer(tree, told.errors.append)
+    committer = Committer(tree, told.errors.append, on_batch=told.batch)
     paths = [f"folder-{place % 3}/f{place}" for place in range(count)]
     for path in paths:
         committer.submit(told.finished(_part(tree, path)))
@@ -75,6 +80,7 @@ def test_files_get_their_names_and_marks(tree: ModelTree, tmp_path: Path, count:
     assert sorted(told.said) == sorted(
         [(path, what) for path in paths for what in ("named", "done")]
     )
+    assert not told.unbatched
     for path in paths:
         assert (tmp_path / path).read_bytes() == content(path, 100)
         assert told.marks[path] == StatMark.of((tmp_path / path).stat())
@@ -104,7 +110,7 @@ def test_a_file_is_synced_before_it_has_its_name_and_its_folder_after(
     monkeypatch.setattr(os, "rename", noted_rename)
     begun, go = _held(monkeypatch)
     told = Told()
-    committer = Committer(tree, told.errors.append)
+    committer = Committer(tree, told.errors.append, on_batch=told.batch)
     committer.submit(told.finished(_part(tree, "first")))
     assert begun.wait(30)
     for place in range(count):
@@ -126,7 +132,7 @@ def test_an_error_of_the_disk_ends_it_and_gives_no_name(
     tree: ModelTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told()
-    committer = Committer(tree, told.errors.append)
+    committer = Committer(tree, told.errors.append, on_batch=told.batch)
     part = _part(tree, "f")
 
     def broken(_: int) -> None:
@@ -142,6 +148,6 @@ def test_an_error_of_the_disk_ends_it_and_gives_no_name(
 
 
 def test_closing_without_work_ends_the_thread(tree: ModelTree) -> None:
-    committer = Committer(tree, lambda _: None)
+    committer = Committer(tree, lambda _: None, on_batch=lambda: None)
     committer.close()
     assert "grokdist-commit" not in {each.name for each in threading.enumerate()}

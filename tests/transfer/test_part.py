@@ -70,6 +70,7 @@ def _finish(part: Part) -> None:
     part.catch_up()
     part.check()
     part.rename()
+    part.let_go()
 
 
 def test_bytes_get_their_name_only_when_all_are_right(tree: ModelTree, tmp_path: Path) -> None:

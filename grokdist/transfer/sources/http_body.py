@@ -11,6 +11,7 @@ the line is the bottleneck, and no more than the others where the digest or the 
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import socket
@@ -49,15 +50,23 @@ class Body:
             OSError: the connection broke, or nothing came in time.
             urllib3.exceptions.HTTPError: the same, as ``urllib3`` says it.
         """
+        got = 0
         if self._socket is None or not self._drained:
             # Empties the read-ahead of the headers too: it never holds more than its size.
             data = self._response.read1(len(view), decode_content=False)
+            got = len(data)
+            view[:got] = data
             self._drained = len(view) >= io.DEFAULT_BUFFER_SIZE
-            view[: len(data)] = data
-            return len(data)
+            if self._socket is None or not self._drained or got in (0, len(view)):
+                return got
         if not self._direct:
             self._direct = True
             _prepare(self._socket)
+        if got:
+            # The rest of the block in the same go: a small file is one write and one hash then.
+            with contextlib.suppress(OSError):
+                got += _receive(self._socket, view[got:]) or 0
+            return got
         idle = 0.0
         while True:
             count = _receive(self._socket, view)

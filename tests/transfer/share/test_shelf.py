@@ -81,6 +81,7 @@ def test_what_is_given_is_read_from_the_part_and_then_from_the_file(tmp_path: Pa
         part.release(segment)
         part.check()
         part.rename()
+        part.let_go()
         # Renamed, and the shelf has not heard of it yet.
         assert _read(shelf, 10, 20) == DATA[10:20]
         shelf.finish("folder/big")

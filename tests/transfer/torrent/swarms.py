@@ -114,9 +114,7 @@ def finish(tree: ModelTree, part: Part) -> StatMark:
         raise
     part.rename()
     part.on_named()
-    status = tree.stat(part.entry.path)
-    assert status is not None
-    return StatMark.of(status)
+    return part.let_go()
 
 
 def bring(
