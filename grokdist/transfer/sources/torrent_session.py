@@ -84,6 +84,8 @@ def pack(settings: SwarmSettings) -> lt.settings_pack:
         "send_socket_buffer_size": 1 << 20,
         "max_queued_disk_bytes": 64 << 20,
         "max_out_request_queue": 2_000,
+        # What is half-finished when a quicker source takes a file over comes twice.
+        "prioritize_partial_pieces": True,
         "connections_limit": 200,
         "max_metadata_size": MAX_METADATA,
         "max_piece_count": MAX_PIECES,
