@@ -28,7 +28,7 @@ from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.trees import load_tree
 from grokdist.trust.merkle import BLOCK
 
-_POLL_S = 0.1
+_POLL_S = 0.05
 _TELL_EVERY_S = 1.0
 _PARTING_S = 5.0
 _SYNC_BYTES = 8 << 20

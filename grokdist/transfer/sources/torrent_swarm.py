@@ -25,6 +25,7 @@ _ALERT_TIMEOUT_S = 60.0
 _CHECK_TIMEOUT_S = 1_800.0
 _PROGRESS_EVERY_S = 0.5
 _PRIORITY = 4
+_BLOCK = 16 << 10
 _BLOCK_FINISHED = 3
 """libtorrent's ``block_info::finished``: written to its file."""
 
@@ -125,6 +126,8 @@ class Swarm:
             self._windows[first[0].index] = pieces
             priorities[pieces.start : pieces.stop] = [_PRIORITY] * len(pieces)
         params.piece_priorities = priorities
+        # What an earlier process brought is not new; what comes while libtorrent begins is.
+        self._told = self._left(params)
         params.flags &= ~(flags.paused | flags.auto_managed)
         params.flags |= flags.default_dont_download
         with pump.changed:
@@ -135,7 +138,6 @@ class Swarm:
             for peer in params.peers:
                 self._handle.connect_peer(peer)
             self._await(lambda: self._checked, "take the torrent", seconds=_CHECK_TIMEOUT_S)
-            self._told = self._handle.file_progress()
         except BaseException:
             self.close()
             raise
@@ -231,7 +233,7 @@ class Swarm:
             # It is of all files together: asking for each of many would take most of the time.
             self._progress_at = now
             self._progress = self._handle.file_progress()
-        return max(self._progress[file.index], self._complete(file))
+        return max(self._progress[file.index], self._complete(file, self._have))
 
     def newly(self, file: TorrentFile) -> int:
         """Bytes of ``file`` that came in this run and were not told before.
@@ -243,14 +245,30 @@ class Swarm:
         self._told[file.index] = count
         return max(new, 0)
 
-    def _complete(self, file: TorrentFile) -> int:
+    def _left(self, params: lt.add_torrent_params) -> list[int]:
+        """Bytes of each file that an earlier process left, by the file's number."""
+        left = [0] * self._files.count
+        if not params.have_pieces:
+            return left
+        have = bytes(params.have_pieces)
+        for file in self._files.files:
+            left[file.index] = self._complete(file, have)
+            for piece in self.pieces_of(file):
+                begin = piece * self._files.piece_size - file.offset
+                for place, here in enumerate(params.unfinished_pieces.get(piece, ())):
+                    start = begin + place * _BLOCK
+                    if here:
+                        left[file.index] += max(0, min(start + _BLOCK, file.size) - max(start, 0))
+        return left
+
+    def _complete(self, file: TorrentFile, have: bytes | bytearray) -> int:
         """Bytes of ``file`` in complete pieces."""
         size = self._files.piece_size
         pieces = self.pieces_of(file)
-        count = self._have.count(1, pieces.start, pieces.stop) * size
-        if pieces and self._have[pieces.start]:
+        count = have.count(1, pieces.start, pieces.stop) * size
+        if pieces and have[pieces.start]:
             count -= file.offset - pieces.start * size
-        if pieces and self._have[pieces.stop - 1]:
+        if pieces and have[pieces.stop - 1]:
             count -= pieces.stop * size - file.offset - file.size
         return count
 
