@@ -30,7 +30,7 @@ _BLOCK_FINISHED = 3
 """libtorrent's ``block_info::finished``: written to its file."""
 
 # Enough for libtorrent to have several seconds' requests with each peer.
-_WINDOW_S = 8.0
+_WINDOW_S = 3.0
 _WINDOW_MIN = 2 << 20
 _WINDOW_MAX = 64 << 20
 _WINDOW_PIECES = 4
