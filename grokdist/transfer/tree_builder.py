@@ -169,7 +169,8 @@ class TreeBuilder:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                start_new_session=True,
+                # Not a session of its own: there its low priority would count among its own only.
+                process_group=0,
             )
         except (OSError, ValueError) as error:
             self._give_up(f"the process that builds them does not start: {error}")
