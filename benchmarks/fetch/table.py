@@ -86,6 +86,15 @@ def _section(name: str, title: str, group: Mapping[str, Any]) -> str:
         for each in figures
         if each["first"]
     )
+    bounds = "".join(
+        f"- {each['name']}: at {_median(each, 'cpu'):.2f} CPU s/GB, {group['cores']} cores give at"
+        f" most {1000 * group['cores'] / (_median(each, 'cpu') or 1):,.0f} MB/s, less what the"
+        " other end needs of them.\n"
+        for each in figures
+        if each["name"].startswith("grokdist")
+        and each["cpu"]
+        and not (each.get("exits") or group["limit"] or reference is None)
+    )
     limit = f", each link limited to {group['limit']} by tc" if group["limit"] else ""
     ceilings = group["ceilings"]
     against = f" / {_REFERENCE[name.partition('-')[0]]}" if reference else ""
@@ -95,7 +104,7 @@ def _section(name: str, title: str, group: Mapping[str, Any]) -> str:
         f" {group['when']}; load before: {group['load_before']}.\n\n"
         f"| tool | checks | MB/s | lowest, highest |{against} | CPU s/GB | peak MB |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n"
-        + (f"{exits}{inside}{starts}\n" if exits or inside or starts else "")
+        + (f"{exits}{inside}{starts}{bounds}\n" if exits or inside or starts or bounds else "")
         + f"Ceilings in the same run: SHA-256 {ceilings['hash_one']:,.0f} MB/s on one core,"
         f" {ceilings['hash_all']:,.0f} on all; memory copy {ceilings['copy']:,.0f};"
         f" writing with fsync {ceilings['write']:,.0f}.\n"
