@@ -253,7 +253,9 @@ class Board:
             if claim.received >= max(enough, 1):
                 self._proven.add(name)
                 standing.failures = 0
-            standing.reason = reason
+            # What was on its way when the source was given up tells less than why it was.
+            if not standing.permanent:
+                standing.reason, standing.permanent = reason, permanent or wrong
             if retry_after is not None:
                 self._lanes[name].refused()
             # Files of one source fail together when it goes away: that is one failure, not four.
@@ -268,7 +270,7 @@ class Board:
         """``name`` brought wrong bytes of a file: it is not asked for it again."""
         with self._changed:
             standing = wanted.chances.setdefault(name, Standing())
-            standing.closed = standing.wrong = True
+            standing.closed = standing.wrong = standing.permanent = True
             standing.reason = reason
 
     def bar(self, wanted: Wanted, name: str) -> None:

@@ -44,13 +44,15 @@ class Standing:
         not_before: monotonic time until which it rests.
         closed: True when it is not asked any more.
         wrong: True when that is because it delivered wrong bytes.
-        reason: the last failure, for people.
+        permanent: True when it failed in a way that asking again cannot help.
+        reason: why it failed, for people: the last time, but the first that is permanent stays.
     """
 
     failures: int = 0
     not_before: float = 0.0
     closed: bool = False
     wrong: bool = False
+    permanent: bool = False
     reason: str = ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from grokdist.errors import DigestMismatchError, GrokdistError, NoSourceError
 from grokdist.transfer.board import Board
-from grokdist.transfer.claims import Wanted
+from grokdist.transfer.claims import Standing, Wanted
 from grokdist.transfer.plan import check_entry
 
 
@@ -27,12 +27,15 @@ def failure(board: Board, failed: Sequence[Wanted], files: int) -> GrokdistError
             hint="what is right stays; run it again with another source, as in --source"
             " hub:ORG/NAME or --source https:URL",
         )
-    reasons: dict[str, str] = {}
+    telling: dict[str, Standing] = {}
     for wanted in failed:
         for name, chance in wanted.chances.items():
             whole = board.whole(name)
-            reasons.setdefault(name, (whole.reason if whole.closed else "") or chance.reason)
-    told = "; ".join(f"{name}: {reason or 'not reached'}" for name, reason in reasons.items())
+            standing = whole if whole.closed else chance
+            best = telling.setdefault(name, standing)
+            if not best.reason or (standing.permanent and not best.permanent):
+                telling[name] = standing
+    told = "; ".join(f"{name}: {each.reason or 'not reached'}" for name, each in telling.items())
     return NoSourceError(
         f"no source could provide {len(failed)} of {files} files, {failed[0].entry.path} first:"
         f" {told or 'none offers it'}",

@@ -25,13 +25,14 @@ from urllib3.response import BaseHTTPResponse
 
 from grokdist.catalog.registry_failure import RedirectError
 from grokdist.errors import SourceError
-from grokdist.transfer.sources.http_pools import Pools, interruptible
+from grokdist.transfer.sources.http_pools import Pools
 from grokdist.transfer.sources.http_transport import USER_AGENT, spoken, without_secrets
 from grokdist.transfer.stop import Stop
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRY_AGAIN = frozenset({429, 502, 503, 504})
 _BLOCK = 1 << 16
+_HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,17 +128,7 @@ class RegistryFetcher(FetcherInterface):
         for attempt in range(bounds.tries):
             last_try = attempt + 1 == bounds.tries
             try:
-                with interruptible(stop):
-                    response = self._pools.get(url).request(
-                        "GET",
-                        url,
-                        headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
-                        preload_content=False,
-                        decode_content=False,
-                        redirect=False,
-                        retries=False,
-                        timeout=timeout,
-                    )
+                response = self._pools.ask(url, _HEADERS, timeout, stop)
                 if response.status not in _TRY_AGAIN or last_try:
                     return response
                 response.close()

@@ -8,6 +8,7 @@ until a script ends with ``Hang up``.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import socket
 import ssl
@@ -28,6 +29,8 @@ class Asked:
     headers: Mapping[str, str]
     nth: int
     """How many requests for this path came before."""
+    kept: int = 0
+    """How many requests came over the same connection before."""
 
     @property
     def range(self) -> tuple[int, int | None] | None:
@@ -153,7 +156,8 @@ class RawServer:
                 with self._lock:
                     self._open.add(connection)
             reader = connection.makefile("rb")
-            while (asked := self._read(reader)) is not None:
+            kept = itertools.count()
+            while (asked := self._read(reader, next(kept))) is not None:
                 with self._lock:
                     self.busy += 1
                     self.busiest = max(self.busiest, self.busy)
@@ -183,7 +187,7 @@ class RawServer:
                     reader.close()
             connection.close()
 
-    def _read(self, reader: BinaryIO) -> Asked | None:
+    def _read(self, reader: BinaryIO, kept: int) -> Asked | None:
         line = reader.readline(1 << 16).decode("latin-1").split()
         if len(line) != 3:
             return None
@@ -194,6 +198,6 @@ class RawServer:
         path = re.sub(r"^https?://[^/]*", "", line[1]).partition("?")[0].lstrip("/")
         with self._lock:
             nth = sum(each.path == path for each in self.asked)
-            asked = Asked(target=line[1], path=path, headers=headers, nth=nth)
+            asked = Asked(target=line[1], path=path, headers=headers, nth=nth, kept=kept)
             self.asked.append(asked)
         return asked

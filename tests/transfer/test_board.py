@@ -16,6 +16,7 @@ import pytest
 from grokdist.catalog.manifest import FileEntry, SourceKind
 from grokdist.transfer.board import Board
 from grokdist.transfer.claims import Claim, Patience
+from grokdist.transfer.failure import failure
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.ranges import Range
 from grokdist.transfer.sources.base import AnyRange
@@ -266,6 +267,25 @@ def test_a_dead_source_leaves_its_files_to_the_others_or_to_nobody() -> None:
     board.fail(_claim(board, one), "gone", permanent=True, whole=True)
     assert {wanted.entry.path for wanted in board.failed} == {"f1", "f2", "f3"}
     assert _claim(board, two).wanted.entry.path == "f0"
+
+
+def test_why_a_source_was_given_up_is_not_forgotten_for_what_was_on_its_way() -> None:
+    hub = Named("hub")
+    board = Board(ENTRIES, [hub], PATIENCE)
+    first, second = _claim(board, hub), _claim(board, hub)
+    board.fail(first, "redirected to file:", permanent=True, whole=True)
+    assert board.fail(second, "the connection broke", whole=True).closed
+    assert board.whole("hub").reason == "redirected to file:"
+    assert "hub: redirected to file:" in str(failure(board, board.failed, len(ENTRIES)))
+
+
+def test_what_asking_again_cannot_help_is_told_first() -> None:
+    hub = Named("hub")
+    board = Board(ENTRIES[:2], [hub], replace(PATIENCE, tries_unproven=1))
+    first, second = _claim(board, hub), _claim(board, hub)
+    board.fail(first, "the connection broke")
+    board.fail(second, "404", permanent=True)
+    assert str(failure(board, board.failed, 2)).endswith("f0 first: hub: 404")
 
 
 def test_a_waiting_source_takes_over_what_another_fails() -> None:

@@ -1,8 +1,11 @@
-"""Connection pools: direct ones and those through the proxy that the environment names.
+"""Requests over kept connections, direct ones and those through the proxy of the environment.
 
 ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read as curl reads them; SOCKS
 proxies come through PySocks. Every connection can be woken out of a handshake, a tunnel or the
 wait for headers, where a server that sends a byte now and then would hold it for hours.
+
+A server may close a connection that it kept open at any moment, also while the next request is on
+its way to it. That is nobody's fault: such a request is sent once more, on a new connection.
 """
 
 from __future__ import annotations
@@ -11,28 +14,46 @@ import contextlib
 import ipaddress
 import os
 import socket
+import ssl
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
 
 from grokdist.errors import SourceError
 from grokdist.transfer.stop import Stop
 
-_waiting = threading.local()
+_DROPPED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How it shows that the other side closed a connection: ``http.client`` raises the first where
+the answer has no byte, TLS the others."""
 
 
-@contextlib.contextmanager
-def interruptible(stop: Stop) -> Iterator[None]:
-    """Inside the ``with``, setting ``stop`` ends what this thread's connections wait for."""
-    _waiting.stop = stop
-    try:
-        yield
-    finally:
-        _waiting.stop = None
+@dataclass(kw_only=True, slots=True)
+class _Request:
+    """The request that a thread sends, for the connection that carries it.
+
+    Attributes:
+        stop: ends what the connection waits for.
+        fresh: True where no kept connection may carry it.
+        dropped: set by a kept connection that broke before an answer began.
+    """
+
+    stop: Stop
+    fresh: bool
+    dropped: bool = False
+
+
+class _OfThread(threading.local):
+    request: _Request | None = None
+
+
+_of_thread = _OfThread()
 
 
 class Pools:
@@ -62,11 +83,54 @@ class Pools:
                 self._pools[proxy] = self._make(proxy)
             return self._pools[proxy]
 
+    def ask(
+        self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, stop: Stop
+    ) -> BaseHTTPResponse:
+        """Send a GET; redirects are not followed, and the body is left to read and to close.
+
+        Args:
+            url: where.
+            headers: what to send.
+            timeout: seconds to connect, and between two bytes.
+            stop: ends the waiting for a connection or an answer.
+
+        Raises:
+            SourceError: the environment names a proxy that cannot be used.
+            HTTPError, OSError, ValueError: no answer came, or none that is HTTP.
+        """
+        request = _Request(stop=stop, fresh=False)
+        try:
+            return self._send(request, url, headers, timeout)
+        except (HTTPError, OSError):
+            if not request.dropped or stop.is_set():
+                raise
+        # RFC 9110, 9.2.2, and RFC 9112, 9.3.1, allow it for methods that change nothing.
+        return self._send(_Request(stop=stop, fresh=True), url, headers, timeout)
+
     def close(self) -> None:
         """Close all connections that are not in use."""
         with self._lock:
             for pool in self._pools.values():
                 pool.clear()
+
+    def _send(
+        self, request: _Request, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout
+    ) -> BaseHTTPResponse:
+        pool = self.get(url)
+        _of_thread.request = request
+        try:
+            return pool.request(
+                "GET",
+                url,
+                headers=dict(headers),
+                preload_content=False,
+                decode_content=False,
+                redirect=False,
+                retries=False,
+                timeout=timeout,
+            )
+        finally:
+            _of_thread.request = None
 
     def _proxy(self, url: str) -> str:
         """The proxy for a URL; empty for none."""
@@ -133,23 +197,51 @@ def _bypassed(host: str, port: int | None) -> bool:
 
 
 class _Wakeable:
-    """What a connection does while others wait for it, with the thread's stop signal at hand."""
+    """What a connection does while others wait for it, with the thread's request at hand."""
 
     sock: socket.socket | None
+    _kept = False
+    """True once it carried an answer."""
+
+    @property
+    def is_connected(self) -> bool:
+        """False makes the pool connect anew before the next request."""
+        request = _of_thread.request
+        if request is not None and request.fresh:
+            return False
+        return bool(super().is_connected)  # type: ignore[misc]
 
     def connect(self) -> None:
         """Connect, with the handshakes of tunnel and TLS."""
+        self._kept = False
         with self._woken():
             super().connect()  # type: ignore[misc]
 
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send the request."""
+        with self._noticing():
+            super().request(*args, **options)  # type: ignore[misc]
+
     def getresponse(self) -> Any:
         """Read the status line and the headers."""
-        with self._woken():
-            return super().getresponse()  # type: ignore[misc]
+        with self._noticing(), self._woken():
+            response = super().getresponse()  # type: ignore[misc]
+        self._kept = True
+        return response
+
+    @contextlib.contextmanager
+    def _noticing(self) -> Iterator[None]:
+        """Tell the request where it was sent to a connection that was kept for too long."""
+        try:
+            yield
+        except _DROPPED:
+            if self._kept and _of_thread.request is not None:
+                _of_thread.request.dropped = True
+            raise
 
     def _woken(self) -> contextlib.AbstractContextManager[None]:
-        stop: Stop | None = getattr(_waiting, "stop", None)
-        return contextlib.nullcontext() if stop is None else stop.waking(self._shut)
+        request = _of_thread.request
+        return contextlib.nullcontext() if request is None else request.stop.waking(self._shut)
 
     def _shut(self) -> None:
         if self.sock is not None:

@@ -22,7 +22,7 @@ from urllib3.response import BaseHTTPResponse
 import grokdist
 from grokdist.errors import SourceError
 from grokdist.transfer.sources.http_hosts import SHARED, HostSlots
-from grokdist.transfer.sources.http_pools import Pools, interruptible
+from grokdist.transfer.sources.http_pools import Pools
 from grokdist.transfer.stop import Stop
 
 USER_AGENT = f"grokdist/{grokdist.__version__}"
@@ -187,19 +187,8 @@ class HttpTransport:
     def _send(self, url: str, headers: Mapping[str, str], stop: Stop) -> BaseHTTPResponse:
         settings = self._settings
         timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
-        pool = self._pools.get(url)
         try:
-            with interruptible(stop):
-                return pool.request(
-                    "GET",
-                    url,
-                    headers=dict(headers),
-                    preload_content=False,
-                    decode_content=False,
-                    redirect=False,
-                    retries=False,
-                    timeout=timeout,
-                )
+            return self._pools.ask(url, headers, timeout, stop)
         except (HTTPError, OSError, ValueError) as error:
             # urllib3's own text may hold the URL with its query; the type says enough.
             reason = f"{without_secrets(url)}: {spoken(error)}"
