@@ -42,6 +42,7 @@ def plan(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
     ] = None,
+    kv_cache: options.KvCache = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -55,7 +56,15 @@ def plan(
     name, config = _model(model, out)
     try:
         found = _this_machine() if devices is None else parse_devices(devices)
-        made = make_plan(config, found, mesh=mesh, context=context, batch=batch, dtype=dtype)
+        made = make_plan(
+            config,
+            found,
+            mesh=mesh,
+            context=context,
+            batch=batch,
+            dtype=dtype,
+            kv_cache=kv_cache,
+        )
     except DeviceError as error:
         raise UsageError(str(error), hint=error.hint) from error
     changes = would_fit(made)
@@ -114,6 +123,7 @@ def _document(name: str, plan: Plan, changes: tuple[str, ...]) -> dict[str, Any]
         },
         "mesh": f"{plan.mesh[0]}x{plan.mesh[1]}",
         "dtype": plan.dtype,
+        "cache_dtype": plan.cache_dtype,
         "context": plan.context,
         "cache_tokens": plan.cache_tokens,
         "batch": plan.batch,
@@ -158,7 +168,7 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
         f" {sequences} of {plan.context:,} tokens",
         "",
         _row("weights", held.weights, _copy(plan)),
-        _row("kv cache", held.kv_cache, f"room for {plan.cache_tokens:,} tokens a sequence"),
+        _row("kv cache", held.kv_cache, _room(plan)),
         _row("activations", held.activations, "estimate"),
         _row("in all", held.total, "on each device" if devices.count > 1 else ""),
     ]
@@ -181,6 +191,11 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
 
 def _copy(plan: Plan) -> str:
     return f"of {_gb(plan.copy_bytes)} over {plan.mesh[1]} devices" if plan.mesh[1] > 1 else ""
+
+
+def _room(plan: Plan) -> str:
+    rounded = ", rounded to int8" if plan.cache_dtype == "int8" else ""
+    return f"room for {plan.cache_tokens:,} tokens a sequence{rounded}"
 
 
 def _verdict(plan: Plan) -> str:

@@ -56,6 +56,7 @@ def run(
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
     ] = None,
+    kv_cache: options.KvCache = None,
     stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
     unsafe_unverified: Annotated[
         bool,
@@ -90,7 +91,7 @@ def run(
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
-    engine = load_engine(opened, mesh=mesh, dtype=dtype, out=out)
+    engine = load_engine(opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, out=out)
 
     from grokdist_runtime.sampling import SamplingParams
 
@@ -107,13 +108,18 @@ def run(
         return
     ids = read_tokens(tokens) if tokens is not None else engine.encode(prompt or "")
     completion = writer.write(ids)
-    out.result(_document(opened, completion, sampling), "")
+    out.result(_document(opened, completion, sampling, kv_cache), "")
     if stats:
         out.asked(stats_line(completion))
 
 
 def load_engine(
-    opened: VerifiedModel, *, mesh: str | None, dtype: str | None, out: Output
+    opened: VerifiedModel,
+    *,
+    mesh: str | None,
+    dtype: str | None,
+    kv_cache: str | None = None,
+    out: Output,
 ) -> Engine:
     """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for."""
     from grokdist_runtime.config import ModelConfig
@@ -131,6 +137,7 @@ def load_engine(
         config=config,
         mesh=mesh,
         dtype=dtype,
+        kv_cache=kv_cache,
         compile_cache=home() / "cache" / "jax",
     )
     if dtype is not None and engine.runner.spec.dtype != dtype:
@@ -236,7 +243,10 @@ def _read_stdin() -> str:
 
 
 def _document(
-    opened: VerifiedModel, completion: Completion, sampling: SamplingParams
+    opened: VerifiedModel,
+    completion: Completion,
+    sampling: SamplingParams,
+    kv_cache: str | None,
 ) -> dict[str, Any]:
     import dataclasses
 
@@ -248,6 +258,7 @@ def _document(
         "text": completion.text,
         "stop_reason": completion.stop_reason,
         "seed": sampling.seed,
+        "kv_cache": kv_cache,
         "verified": opened.manifest is not None,
         "license": opened.manifest.license.expression if opened.manifest else None,
         "timings": dataclasses.asdict(completion.timings),

@@ -27,6 +27,7 @@ def score(
     mesh: Annotated[
         str | None, typer.Option(help="Devices as DxM: data by model, as in 1x8.")
     ] = None,
+    kv_cache: options.KvCache = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -51,7 +52,7 @@ def score(
         opened = VerifiedModel(directory=Path(model), name=Path(model).name, trusted=None)
     else:
         opened = open_verified(model, memory=host_memory(), unsafe_unverified=False, out=out)
-    engine = load_engine(opened, mesh=mesh, dtype=dtype, out=out)
+    engine = load_engine(opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, out=out)
 
     from grokdist_runtime.engine import log_probabilities
 
@@ -76,5 +77,11 @@ def score(
     if perplexity is not None:
         lines.append(f"perplexity {perplexity:.4f}")
     out.result(
-        {"tokens": numbers, "logprobs": logprobs, "perplexity": perplexity}, "\n".join(lines)
+        {
+            "tokens": numbers,
+            "logprobs": logprobs,
+            "perplexity": perplexity,
+            "kv_cache": kv_cache,
+        },
+        "\n".join(lines),
     )

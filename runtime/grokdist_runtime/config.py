@@ -13,10 +13,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from grokdist_runtime.errors import ConfigError
+from grokdist_runtime.errors import ConfigError, DeviceError
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 """The dtypes that activations may have."""
+
+KV_CACHES = ("int8",)
+"""What cached keys and values can be rounded to; by default they stay as they are computed."""
 
 MAX_CONFIG_BYTES = 1 << 20
 """A configuration file larger than this is refused before it is parsed."""
@@ -202,6 +205,19 @@ class ModelConfig:
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{where} is not JSON: {error}") from error
         return cls.from_mapping(mapping)
+
+
+def check_kv_cache(name: str | None) -> None:
+    """Checks what the cache is to be rounded to.
+
+    Raises:
+        DeviceError: It is neither None nor one of ``KV_CACHES``.
+    """
+    if name is not None and name not in KV_CACHES:
+        raise DeviceError(
+            f"the cache's dtype is {name[:40]!r}; expected {' or '.join(KV_CACHES)}, or none given",
+            hint="leave --kv-cache out to keep what is computed",
+        )
 
 
 def original_ffn_size(emb_size: int, widening_factor: float) -> int:

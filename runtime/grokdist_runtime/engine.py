@@ -78,6 +78,7 @@ class Engine:
         config: ModelConfig | None = None,
         mesh: str | None = None,
         dtype: str | None = None,
+        kv_cache: str | None = None,
         compile_cache: Path | None = None,
     ) -> Engine:
         """Loads ``config.json``, ``ckpt-0/`` or safetensors, and ``tokenizer.model`` if present.
@@ -87,6 +88,7 @@ class Engine:
             config: The architecture, for a directory without ``config.json``; it wins over one.
             mesh: ``"DxM"``; by default one copy over as many devices as divide the model.
             dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
+            kv_cache: ``int8`` to round cached keys and values; by default they stay as computed.
             compile_cache: A private directory to keep compiled programs in between processes.
 
         Raises:
@@ -109,7 +111,7 @@ class Engine:
         if compile_cache is not None:
             use_compilation_cache(compile_cache)
         device_mesh = default_mesh(config) if mesh is None else make_mesh(mesh)
-        spec = ModelSpec.create(config, device_mesh)
+        spec = ModelSpec.create(config, device_mesh, kv_cache=kv_cache)
         runner = Runner(spec, load_weights(checkpoint, spec))
         return cls(runner, tokenizer, load_s=time.perf_counter() - start)
 

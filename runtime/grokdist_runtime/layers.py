@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from grokdist_runtime.kv_cache import write_rows
+from grokdist_runtime.kv_cache import KVCache, extended
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import Quantised, dot, matmul
 from grokdist_runtime.sharding import MODEL
@@ -85,19 +85,19 @@ def attention(
     x: jax.Array,
     weights: LayerWeights[jax.Array],
     layer: jax.Array,
-    cache: tuple[jax.Array, jax.Array],
+    cache: KVCache[jax.Array],
     starts: jax.Array,
     mask: jax.Array,
     angles: tuple[jax.Array, jax.Array],
     spec: ModelSpec,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+) -> tuple[jax.Array, KVCache[jax.Array]]:
     """Grouped-query attention with capped logits over the cache and the new tokens.
 
     Args:
         x: ``[B, T, D]``, normalised.
         weights: All layers.
         layer: Which one.
-        cache: Keys and values, each ``[L, B, K, S, key]``.
+        cache: Of all layers.
         starts: ``[B]`` tokens already in the cache.
         mask: ``[B, T, S]`` true where a token may look.
         angles: From ``rope_angles``.
@@ -113,21 +113,28 @@ def attention(
     k = _keep_heads(_project(x, weights.key, layer, spec), spec)  # [B, T, K, key]
     v = _keep_heads(_project(x, weights.value, layer, spec), spec)  # [B, T, K, key]
     q, k = rotate(q, angles), rotate(k, angles)
-    keys = write_rows(cache[0], k, layer, starts)
-    values = write_rows(cache[1], v, layer, starts)
-    heads = keys.shape[2]
-    q = q.reshape(batch, new, heads, -1, key_size)  # [B, T, K, H / K, key]
-    seen_keys = lax.dynamic_index_in_dim(keys, layer, keepdims=False)
-    seen_values = lax.dynamic_index_in_dim(values, layer, keepdims=False)
-    logits = dot("btkgd,bksd->bkgts", q.astype(spec.dtype), seen_keys)  # [B, K, H / K, T, S]
+    cache = extended(cache, k, v, layer, starts)
+    q = q.reshape(batch, new, k.shape[2], -1, key_size)  # [B, T, K, H / K, key]
+    keys = _of_layer(cache.keys, layer).astype(spec.dtype)  # [B, K, S, key]
+    logits = dot("btkgd,bksd->bkgts", q.astype(spec.dtype), keys)  # [B, K, H / K, T, S]
+    if cache.key_scales is not None:
+        logits = logits * _of_layer(cache.key_scales, layer)[:, :, None, None]
     logits = logits * config.attn_output_multiplier
     logits = config.attn_logit_cap * jnp.tanh(logits / config.attn_logit_cap)
     logits = jnp.where(mask[:, None, None], logits, _MASKED)
     weight = jax.nn.softmax(logits, -1)
-    mixed = dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), seen_values)
+    if cache.value_scales is not None:
+        weight = weight * _of_layer(cache.value_scales, layer)[:, :, None, None]
+    values = _of_layer(cache.values, layer).astype(spec.dtype)
+    mixed = dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), values)
     flat = mixed.reshape(batch * new, -1)  # [B * T, H * key]
     out = lax.psum(matmul(flat, weights.output, (layer,), spec), MODEL)
-    return out.reshape(batch, new, -1), (keys, values)
+    return out.reshape(batch, new, -1), cache
+
+
+def _of_layer(stack: jax.Array, layer: jax.Array) -> jax.Array:
+    part: jax.Array = lax.dynamic_index_in_dim(stack, layer, keepdims=False)
+    return part
 
 
 def _project(x: jax.Array, w: Quantised, layer: jax.Array, spec: ModelSpec) -> jax.Array:

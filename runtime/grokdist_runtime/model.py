@@ -7,6 +7,8 @@ where they are made, in ``layers`` and ``moe``.
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -119,24 +121,22 @@ def _forward(
     layers = weights.layers
 
     def layer_body(
-        layer: jax.Array, carry: tuple[jax.Array, tuple[jax.Array, jax.Array]]
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        h, kv = carry
+        layer: jax.Array, carry: tuple[jax.Array, KVCache[jax.Array]]
+    ) -> tuple[jax.Array, KVCache[jax.Array]]:
+        h, cache = carry
         x = rms_norm(h, layers.attention_norm[layer], spec)
-        a, kv = attention(x, layers, layer, kv, starts, mask, angles, spec)
+        a, cache = attention(x, layers, layer, cache, starts, mask, angles, spec)
         h = h + rms_norm(a, layers.attention_post_norm[layer], spec)
         x = rms_norm(h, layers.moe_norm[layer], spec)
         m = experts(x.reshape(batch * new, -1), in_use.reshape(-1), layers, layer, spec)
         h = h + rms_norm(m.reshape(h.shape), layers.moe_post_norm[layer], spec)
-        return h, kv
+        return h, cache
 
     h = embed(weights.embedding, tokens, spec)  # [B, T, D]
-    h, (keys, values) = lax.fori_loop(
-        0, spec.config.num_layers, layer_body, (h, (cache.keys, cache.values))
-    )
+    h, cache = lax.fori_loop(0, spec.config.num_layers, layer_body, (h, cache))
     if last_only:
         h = jnp.take_along_axis(h, jnp.maximum(counts - 1, 0)[:, None, None], axis=1)
     h = rms_norm(h, weights.final_norm, spec)
     logits = unembed(weights.embedding, h.reshape(-1, h.shape[-1]), spec)
-    cache = KVCache(keys=keys, values=values, visible=visible, lengths=starts + counts)
+    cache = dataclasses.replace(cache, visible=visible, lengths=starts + counts)
     return logits.reshape(batch, h.shape[1], -1), cache

@@ -21,7 +21,7 @@ from grokdist_runtime.checkpoint.tensor_table import (
     TensorSpec,
     tensor_table,
 )
-from grokdist_runtime.config import COMPUTE_DTYPES, ModelConfig
+from grokdist_runtime.config import COMPUTE_DTYPES, ModelConfig, check_kv_cache
 from grokdist_runtime.device_table import DEVICES, USABLE, Devices, of_kind
 from grokdist_runtime.errors import DeviceError
 
@@ -66,7 +66,8 @@ class Plan:
         config: The model.
         devices: What it is to run on.
         mesh: Copies of the model, and devices that share each copy.
-        dtype: Of embedding and cache; a CPU has float32 whatever was asked for.
+        dtype: Of the embedding; a CPU has float32 whatever was asked for.
+        cache_dtype: Of cached keys and values: ``dtype``, or ``int8`` with scales.
         context: Tokens of each sequence that there is to be room for.
         cache_tokens: The cache's bucket, which holds them.
         batch: Sequences at once.
@@ -79,6 +80,7 @@ class Plan:
     devices: Devices
     mesh: tuple[int, int]
     dtype: str
+    cache_dtype: str
     context: int
     cache_tokens: int
     batch: int
@@ -110,7 +112,8 @@ class Plan:
         """
         held = weight_bytes(self.config, 1, self.dtype)
         used = distinct_experts(self.config, batch) / self.config.num_experts
-        cache = _cache_bytes(self.config, self.mesh[1], self.dtype, batch, tokens) * self.mesh[1]
+        own = _cache_bytes(self.config, self.mesh[1], self.cache_dtype, batch, tokens)
+        cache = own * self.mesh[1]
         return held.rest + round(held.experts * used) + cache
 
     def tokens_per_s(self, *, batch: int, tokens: int = 0) -> float | None:
@@ -146,6 +149,7 @@ def make_plan(
     context: int | None = None,
     batch: int = 1,
     dtype: str | None = None,
+    kv_cache: str | None = None,
 ) -> Plan:
     """Plans one model on given devices.
 
@@ -156,6 +160,7 @@ def make_plan(
         context: Tokens of each sequence; None for all that the model can attend to.
         batch: Sequences at once.
         dtype: Compute dtype; None for the model's own.
+        kv_cache: ``int8`` to round cached keys and values; None keeps the compute dtype.
 
     Raises:
         DeviceError: An argument is out of bounds, or the model cannot be split over the mesh.
@@ -171,12 +176,14 @@ def make_plan(
     asked = config.compute_dtype if dtype is None else dtype
     if asked not in COMPUTE_DTYPES:
         raise DeviceError(f"dtype is {asked[:40]!r}; expected one of {', '.join(COMPUTE_DTYPES)}")
+    check_kv_cache(kv_cache)
     data, model = sizes = _mesh(config, devices, mesh)
     on_host = devices.family == "host"
     held = "float32" if on_host else asked
     size = bucket_size(context)
     own = batch // data if batch % data == 0 else batch
-    cache = _cache_bytes(config, model, held, own, size)
+    cached = kv_cache or held
+    cache = _cache_bytes(config, model, cached, own, size)
     growing = cache // 2 if size > MIN_BUCKET else 0  # the smaller bucket, while it is copied
     per_device = Bytes(
         weights=weight_bytes(config, model, held).total,
@@ -189,6 +196,7 @@ def make_plan(
         devices=devices,
         mesh=sizes,
         dtype=held,
+        cache_dtype=cached,
         context=context,
         cache_tokens=size,
         batch=batch,
@@ -202,36 +210,28 @@ def would_fit(plan: Plan) -> tuple[str, ...]:
     """Changes that would each make a plan fit that does not, as options to type."""
     if plan.fits:
         return ()
-    dtype = None if plan.devices.family == "host" else plan.dtype
+    again = functools.partial(
+        make_plan,
+        plan.config,
+        dtype=None if plan.devices.family == "host" else plan.dtype,
+        kv_cache="int8" if plan.cache_dtype == "int8" else None,
+    )
     found = []
     own = plan.devices.name.partition("x")[2]
     for kind in sorted(DEVICES, key=lambda kind: kind.name != own):
         for count in _divisors(plan.config):
-            other = make_plan(
-                plan.config,
-                of_kind(kind, count),
-                context=plan.context,
-                batch=plan.batch,
-                dtype=dtype,
-            )
-            if other.fits:
+            if again(of_kind(kind, count), context=plan.context, batch=plan.batch).fits:
                 found.append(f"--devices {count}x{kind.name}")
                 break
     if plan.devices.family == "host":
         found.append(f"--devices cpu:{math.ceil(plan.needed / USABLE / 1e9)}GB")
-    mesh = f"{plan.mesh[0]}x{plan.mesh[1]}"
+    here = functools.partial(again, plan.devices, mesh=f"{plan.mesh[0]}x{plan.mesh[1]}")
     for tokens in _halvings(plan.cache_tokens, MIN_BUCKET):
-        smaller = make_plan(
-            plan.config, plan.devices, mesh=mesh, context=tokens, batch=plan.batch, dtype=dtype
-        )
-        if smaller.fits:
+        if here(context=tokens, batch=plan.batch).fits:
             found.append(f"--context {tokens}")
             break
     for batch in _halvings(plan.batch, 1):
-        smaller = make_plan(
-            plan.config, plan.devices, mesh=mesh, context=plan.context, batch=batch, dtype=dtype
-        )
-        if smaller.fits:
+        if here(context=plan.context, batch=batch).fits:
             found.append(f"--batch {batch}")
             break
     return tuple(found)
@@ -282,8 +282,9 @@ def _is_split(config: ModelConfig, axis: str, shards: int) -> bool:
 
 def _cache_bytes(config: ModelConfig, shards: int, dtype: str, batch: int, tokens: int) -> int:
     """Keys and values on one device; ``batch`` sequences are this device's own."""
-    per_token = 2 * config.num_layers * _kv_heads(config, shards) * config.key_size
-    return per_token * batch * tokens * ITEM_SIZE[dtype]
+    scale = ITEM_SIZE[_SCALES_DTYPE] if dtype == "int8" else 0
+    per_head = config.key_size * ITEM_SIZE[dtype] + scale
+    return 2 * config.num_layers * _kv_heads(config, shards) * batch * tokens * per_head
 
 
 def _kv_heads(config: ModelConfig, shards: int) -> int:

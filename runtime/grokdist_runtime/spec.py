@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from grokdist_runtime.config import ModelConfig
+from grokdist_runtime.config import ModelConfig, check_kv_cache
 from grokdist_runtime.sharding import MODEL, ShardingRules
 
 
@@ -26,23 +26,27 @@ class ModelSpec:
         mesh: The devices, axes ``data`` and ``model``.
         rules: Which logical axis is split over which mesh axis.
         on_cpu: Chooses the forms that XLA compiles well for CPUs.
+        kv_cache: ``int8`` to round cached keys and values; None keeps them as they are computed.
     """
 
     config: ModelConfig
     mesh: Mesh
     rules: ShardingRules
     on_cpu: bool
+    kv_cache: str | None = None
 
     @classmethod
-    def create(cls, config: ModelConfig, mesh: Mesh) -> ModelSpec:
+    def create(cls, config: ModelConfig, mesh: Mesh, *, kv_cache: str | None = None) -> ModelSpec:
         """Checks that the model can be split over the mesh.
 
         Raises:
-            DeviceError: A size does not divide over the mesh.
+            DeviceError: A size does not divide over the mesh, or the cache's dtype is unknown.
         """
+        check_kv_cache(kv_cache)
         platform = mesh.devices.flat[0].platform
         rules = ShardingRules.for_mesh(config, mesh)
-        return cls(config=config, mesh=mesh, rules=rules, on_cpu=platform == "cpu")
+        on_cpu = platform == "cpu"
+        return cls(config=config, mesh=mesh, rules=rules, on_cpu=on_cpu, kv_cache=kv_cache)
 
     @property
     def model_shards(self) -> int:
@@ -51,7 +55,7 @@ class ModelSpec:
 
     @property
     def dtype(self) -> DTypeLike:
-        """Dtype of the operands of matrix products, of the cache and of the embedding.
+        """Dtype of the operands of matrix products and of the embedding.
 
         Everything else is float32 whatever the compute dtype: residual stream, norms, router,
         attention logits, sums. A router's choice between two nearly equal experts can turn on the
@@ -61,6 +65,11 @@ class ModelSpec:
         product anyway, so that rounding them first would only lose accuracy and time.
         """
         return jnp.dtype(jnp.float32 if self.on_cpu else self.config.compute_dtype)
+
+    @property
+    def cache_dtype(self) -> DTypeLike:
+        """Dtype of cached keys and values: that of the products unless int8 is asked for."""
+        return jnp.dtype(jnp.int8) if self.kv_cache == "int8" else self.dtype
 
     @property
     def local_q_heads(self) -> int:

@@ -50,10 +50,10 @@ class Model:
 
 
 @functools.cache
-def load_runner(directory: Path, mesh: str, dtype: str) -> Runner:
+def load_runner(directory: Path, mesh: str, dtype: str, kv_cache: str | None = None) -> Runner:
     config = ModelConfig.from_json(directory / "config.json")
     config = dataclasses.replace(config, compute_dtype=dtype)
-    spec = ModelSpec.create(config, make_mesh(mesh))
+    spec = ModelSpec.create(config, make_mesh(mesh), kv_cache=kv_cache)
     return Runner(spec, load_weights(open_checkpoint(directory, config), spec))
 
 

@@ -37,9 +37,15 @@ class Oracle:
     """One checkpoint, and the logits it gives."""
 
     def __init__(
-        self, config: ModelConfig, weights: Mapping[str, Weight], dtype: type = np.float64
+        self,
+        config: ModelConfig,
+        weights: Mapping[str, Weight],
+        dtype: type = np.float64,
+        *,
+        rounds_cache: bool = False,
     ) -> None:
         self.config = config
+        self.rounds_cache = rounds_cache
         self.dtype = dtype
         self.weights = {name: dequantise(weight, dtype) for name, weight in weights.items()}
 
@@ -71,11 +77,19 @@ class Oracle:
         out = np.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
         return out.astype(self.dtype)
 
+    def _cached(self, x: np.ndarray) -> np.ndarray:
+        """``[T, heads, key]`` keys or values as the cache gives them back."""
+        if not self.rounds_cache:
+            return x
+        scale = np.abs(x).max(-1, keepdims=True) / 127
+        return np.round(x / scale) * scale
+
     def _attention(self, at: str, x: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         c, n = self.config, len(x)
         q = self._rotate((x @ self.weights[at + "query/w"]).reshape(n, c.num_q_heads, c.key_size))
         k = self._rotate((x @ self.weights[at + "key/w"]).reshape(n, c.num_kv_heads, c.key_size))
         v = (x @ self.weights[at + "value/w"]).reshape(n, c.num_kv_heads, c.key_size)
+        k, v = self._cached(k), self._cached(v)
         seen = np.tril(np.ones((n, n), bool)) & (tokens != c.pad_token)[None, :]
         heads = []
         for head in range(c.num_q_heads):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,13 @@ class AsAccelerator(ModelSpec):
     """The spec of a mesh whose devices are no CPUs, so that the compute dtype is the one asked."""
 
     @classmethod
-    def create(cls, config: ModelConfig, mesh: Any) -> ModelSpec:
-        made = ModelSpec.create(config, mesh)
-        return ModelSpec(config=config, mesh=mesh, rules=made.rules, on_cpu=False)
+    def create(cls, config: ModelConfig, mesh: Any, *, kv_cache: str | None = None) -> ModelSpec:
+        return dataclasses.replace(ModelSpec.create(config, mesh, kv_cache=kv_cache), on_cpu=False)
 
 
 @pytest.mark.parametrize("mesh", ["1x1", "1x2", "1x4", "1x8", "2x1", "2x4", "4x2"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cache", [None, "int8"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -54,11 +55,11 @@ class AsAccelerator(ModelSpec):
     ],
 )
 def test_weights_and_cache_are_what_the_runtime_allocates(
-    mesh: str, dtype: str, changes: dict[str, Any]
+    mesh: str, dtype: str, cache: str | None, changes: dict[str, Any]
 ) -> None:
     config = small_config(compute_dtype=dtype, **changes)
-    spec = AsAccelerator.create(config, make_mesh(mesh))
-    made = make_plan(config, TPU, mesh=mesh, batch=4)
+    spec = AsAccelerator.create(config, make_mesh(mesh), kv_cache=cache)
+    made = make_plan(config, TPU, mesh=mesh, batch=4, kv_cache=cache)
     assert made.per_device.weights == params.bytes_per_device(spec)
     own = 4 // made.mesh[0]
     assert made.per_device.kv_cache == kv_cache.cache_bytes(spec, own, made.cache_tokens)
@@ -326,6 +327,7 @@ def test_devices_that_are_none(text: str) -> None:
         ({"context": 65}, "expected from 1 to 64"),
         ({"batch": 0}, "expected from 1 to 65536"),
         ({"dtype": "float16"}, "expected one of float32, bfloat16"),
+        ({"kv_cache": "int4"}, "expected int8, or none"),
     ],
 )
 def test_plans_that_are_none(options: dict[str, Any], message: str) -> None:
