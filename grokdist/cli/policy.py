@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,6 +56,7 @@ def check(
     from grokdist.cli.obey import binding_policies, decisions_on
     from grokdist.policy.decision import Outcome
     from grokdist.policy.sarif import sarif_log
+    from grokdist.whole_file import write_whole
 
     if manifest is not None and len(model) > 1:
         raise UsageError(f"--manifest is of one model; got {len(model)} names")
@@ -77,11 +77,12 @@ def check(
         decided.append((trusted, decisions))
     log = sarif_log(((trusted.manifest, found) for trusted, found in decided), base=Path.cwd())
     text = "\n\n".join(_text(trusted, found) for trusted, found in decided)
+    sarif_text = json_module.dumps(log, indent=2)
     if to_stdout:
-        out.result({}, json_module.dumps(log, indent=2))
+        out.result({}, sarif_text)
     else:
         if sarif is not None:
-            _write(sarif, log)
+            write_whole(sarif, f"{sarif_text}\n".encode())
         out.result({"models": [_document(trusted, found) for trusted, found in decided]}, text)
     if any(d.outcome is Outcome.REFUSED for _, decisions in decided for d in decisions):
         raise typer.Exit(ExitCode.POLICY)
@@ -191,14 +192,3 @@ def _policy_text(policy: Policy) -> str:
     count = len(policy.exemptions)
     exceptions = f", {count} exception{'s' * (count != 1)}" if count else ""
     return f"{policy.path}: {policy.mode}{exceptions}; sha256 {policy.sha256}"
-
-
-def _write(path: Path, log: dict[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(json_module.dumps(log, indent=2) + "\n", "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

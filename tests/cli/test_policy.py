@@ -193,6 +193,13 @@ def test_sarif_on_stdout_names_files_from_here(
     assert location["artifactLocation"]["uri"] == "grokdist-policy.toml"
 
 
+def test_sarif_that_cannot_be_written_is_no_refusal(cli: Cli, project: Path) -> None:
+    policy = write(project, NO_PICKLE)
+    ended = cli("policy", "check", "grok-1", "--sarif", "absent/log.sarif", "--policy", policy)
+    assert ended.code == 1
+    assert "absent/log.sarif cannot be written: No such file or directory" in ended.err
+
+
 MODEL_KEY = "[signature]\nmodel_keys = ['alice.pub.pem']\n"
 
 
