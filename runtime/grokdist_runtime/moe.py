@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from grokdist_runtime import grouped_experts
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import dot, matmul
 from grokdist_runtime.sharding import MODEL
@@ -59,7 +60,10 @@ def experts(
     """
     gate, chosen = route(x, weights.router, layer, spec)
     pairs = chosen.size
-    if pairs <= spec.config.num_experts:
+    if spec.kernels == "pallas" and grouped_experts.fits(pairs, weights):
+        chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)
+        out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)
+    elif pairs <= spec.config.num_experts:
         out = _one_by_one(x, chosen, weights, layer, spec)  # [n, k, D]
     else:
         chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)

@@ -53,6 +53,13 @@ def matmul(x: jax.Array, w: Quantised, index: Index, spec: ModelSpec) -> jax.Arr
         ``[n, N]`` float32.
     """
     x = x.astype(spec.dtype)
+    if spec.kernels == "pallas":
+        # Here and not above: it builds on this module, and takes a while to import.
+        from grokdist_runtime import pallas_matmul
+
+        out = pallas_matmul.product(x, w, index, interpret=spec.on_cpu)
+        if out is not None:
+            return out
     if spec.on_cpu and x.shape[0] <= _MAX_BLOCKED_ROWS:
         return _blocked(x, w, index)
     return _whole(x, w, index)

@@ -27,6 +27,8 @@ class ModelSpec:
         rules: Which logical axis is split over which mesh axis.
         on_cpu: Chooses the forms that XLA compiles well for CPUs.
         kv_cache: ``int8`` to round cached keys and values; None keeps them as they are computed.
+        kernels: Who multiplies by int8 matrices: ``plain`` is XLA; ``pallas`` is our own kernel for
+            GPUs, which CPUs can only interpret, slowly.
     """
 
     config: ModelConfig
@@ -34,10 +36,24 @@ class ModelSpec:
     rules: ShardingRules
     on_cpu: bool
     kv_cache: str | None = None
+    kernels: str = "plain"
 
     @classmethod
-    def create(cls, config: ModelConfig, mesh: Mesh, *, kv_cache: str | None = None) -> ModelSpec:
+    def create(
+        cls,
+        config: ModelConfig,
+        mesh: Mesh,
+        *,
+        kv_cache: str | None = None,
+        kernels: str | None = None,
+    ) -> ModelSpec:
         """Checks that the model can be split over the mesh.
+
+        Args:
+            config: The model.
+            mesh: The devices.
+            kv_cache: ``int8`` or None.
+            kernels: One of those above; None for the fastest that works here.
 
         Raises:
             DeviceError: A size does not divide over the mesh, or the cache's dtype is unknown.
@@ -45,8 +61,14 @@ class ModelSpec:
         check_kv_cache(kv_cache)
         platform = mesh.devices.flat[0].platform
         rules = ShardingRules.for_mesh(config, mesh)
-        on_cpu = platform == "cpu"
-        return cls(config=config, mesh=mesh, rules=rules, on_cpu=on_cpu, kv_cache=kv_cache)
+        return cls(
+            config=config,
+            mesh=mesh,
+            rules=rules,
+            on_cpu=platform == "cpu",
+            kv_cache=kv_cache,
+            kernels=_fastest_kernels(platform) if kernels is None else kernels,
+        )
 
     @property
     def model_shards(self) -> int:
@@ -101,3 +123,11 @@ class ModelSpec:
         first = np.arange(self.model_shards * self.local_kv_heads) * queries
         heads = first // self.config.queries_per_kv_head
         return heads.reshape(self.model_shards, self.local_kv_heads).astype(np.int32)
+
+
+def _fastest_kernels(platform: str) -> str:
+    if platform == "gpu":
+        from grokdist_runtime import pallas_matmul
+
+        return "pallas" if pallas_matmul.works() else "plain"
+    return "plain"
