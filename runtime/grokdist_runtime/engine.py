@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
@@ -20,27 +19,18 @@ from grokdist_runtime.checkpoint.safetensors_checkpoint import holds_safetensors
 from grokdist_runtime.config import ModelConfig
 from grokdist_runtime.devices import use_compilation_cache
 from grokdist_runtime.errors import PromptError, TokenizerError
-from grokdist_runtime.events import (
-    Completion,
-    EndEvent,
-    Event,
-    StopReason,
-    Timings,
-    TokenEvent,
-)
+from grokdist_runtime.events import Event
+from grokdist_runtime.generation import Generation
 from grokdist_runtime.loader import load_weights
-from grokdist_runtime.runner import Cache, Runner, chunk_size
+from grokdist_runtime.prefill import Prefill
+from grokdist_runtime.runner import Runner, chunk_size
 from grokdist_runtime.sampling import SamplingParams, SamplingState
 from grokdist_runtime.sharding import default_mesh, make_mesh
 from grokdist_runtime.spec import ModelSpec
-from grokdist_runtime.stop_strings import StopStrings
-from grokdist_runtime.tokenizer import TOKENIZER_FILE, TextStream, Tokenizer
+from grokdist_runtime.tokenizer import TOKENIZER_FILE, Tokenizer
 
 CONFIG_FILE = "config.json"
 """Name of the configuration in a model directory."""
-
-FIRST_BUCKET = 1024
-"""The cache starts with room for at most so many tokens beyond the prompt, then doubles."""
 
 _MAX_CHARACTERS_PER_TOKEN = 256
 
@@ -162,6 +152,21 @@ class Engine:
             TokenizerError: A token id is outside the vocabulary, or stop strings are given and
                 the model has no tokenizer.
         """
+        generation = self.begin(
+            tokens, sampling, max_tokens=max_tokens, stop=stop, ignore_eos=ignore_eos
+        )
+        return self._events(generation)
+
+    def begin(
+        self,
+        tokens: Tokens,
+        sampling: SamplingParams,
+        *,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        ignore_eos: bool = False,
+    ) -> Generation:
+        """Checks what ``generate`` is asked for; nothing is computed yet."""
         prompt = self._checked(tokens)
         room = self.config.sequence_len - len(prompt)
         if room < 1:
@@ -173,8 +178,17 @@ class Engine:
             raise PromptError(f"max_tokens is {max_tokens}; expected at least 1")
         if stop and self.tokenizer is None:
             raise TokenizerError(f"stop strings need a tokenizer; there is no {TOKENIZER_FILE}")
-        stops = StopStrings(stop)
-        return self._events(prompt, sampling, max_tokens, stops, ignore_eos)
+        return Generation(
+            prompt,
+            sampling,
+            config=self.config,
+            tokenizer=self.tokenizer,
+            max_tokens=max_tokens,
+            stop=stop,
+            ignore_eos=ignore_eos,
+            load_s=self.load_s,
+            compiled_s=self.runner.compiled_s,
+        )
 
     def score(self, tokens: Tokens) -> FloatArray:
         """Logits ``[T, vocab]`` float32 after each token.
@@ -215,87 +229,33 @@ class Engine:
             )
         return array.astype(np.int32)
 
-    def _prefill(
-        self, prompt: IntArray, max_tokens: int | None, state: SamplingState
-    ) -> tuple[int, float, Cache]:
-        chunk = chunk_size(len(prompt))
-        padded = -(-len(prompt) // chunk) * chunk
-        wanted = len(prompt) + (FIRST_BUCKET if max_tokens is None else max_tokens)
-        wanted = min(wanted, max(FIRST_BUCKET, len(prompt) + 1), self.config.sequence_len)
-        room = max(padded, wanted)
-        self.runner.prepare(batch=1, chunk=chunk, tokens=room)
-        cache = self.runner.new_cache(1, room)
-        for start in range(0, len(prompt), chunk):
-            part, count = _padded(prompt[start : start + chunk], chunk)
-            logits, cache = self.runner.prefill(cache, part, [count])
-        return *self._sample(logits, cache, state), cache
-
-    def _sample(self, logits: jax.Array, cache: Cache, state: SamplingState) -> tuple[int, float]:
-        tokens, logprobs = self.runner.sample(logits, cache, state)
-        return int(tokens[0]), float(logprobs[0])
-
-    def _events(
-        self,
-        prompt: IntArray,
-        sampling: SamplingParams,
-        max_tokens: int | None,
-        stops: StopStrings,
-        ignore_eos: bool,
-    ) -> Iterator[Event]:
-        started, compiled = time.perf_counter(), self.runner.compile_s
-        stream = None if self.tokenizer is None else self.tokenizer.stream()
-        state = SamplingState.start(sampling)
-        token, logprob, cache = self._prefill(prompt, max_tokens, state)
-        first_token_s = time.perf_counter() - started - (self.runner.compile_s - compiled)
-        ids: list[int] = []
-        logprobs: list[float] = []
-        texts: list[str] = []
-        decode_s = 0.0
-        reason: StopReason
+    def _events(self, generation: Generation) -> Iterator[Event]:
+        runner, prompt = self.runner, generation.prompt
+        prefill = Prefill(runner, prompt, room=generation.first_room)
+        runner.prepare(batch=1, chunk=chunk_size(len(prompt)), tokens=prefill.room)
+        while (done := prefill.advance()) is None:
+            pass
+        logits, cache = done
+        state = runner.on_device(SamplingState.start(generation.sampling))
+        in_use = runner.on_device(np.ones(1, bool))
+        sampled = runner.sample(logits, cache, state)
+        chosen = 1
         while True:
-            if token == self.config.eos_token and not ignore_eos:
-                reason = "eos"
+            following = None
+            if chosen < generation.limit:
+                # Before the token is read: it goes into the next step without the host, and the
+                # devices work on that while this token is shown. One step too many is done where
+                # the token turns out to be the last.
+                cache = runner.with_room(cache, len(prompt) + chosen)
+                following, cache = runner.step(cache, sampled.tokens, in_use, state)
+                chosen += 1
+            event = generation.push(sampled)
+            if event is not None:
+                yield event
+            if generation.reason is not None or following is None:
                 break
-            ids.append(token)
-            logprobs.append(logprob)
-            texts.append("" if stream is None else stops.push(self._text(stream, token)))
-            yield TokenEvent(token_id=token, text=texts[-1], logprob=logprob)
-            if stops.found:
-                reason = "stop"
-                break
-            if len(ids) == max_tokens:
-                reason = "length"
-                break
-            if len(prompt) + len(ids) >= self.config.sequence_len:
-                reason = "context"
-                break
-            before, compiling = time.perf_counter(), self.runner.compile_s
-            cache = self.runner.with_room(cache, len(prompt) + len(ids))
-            logits, cache = self.runner.decode(cache, np.array([token], np.int32))
-            token, logprob = self._sample(logits, cache, state)
-            decode_s += time.perf_counter() - before - (self.runner.compile_s - compiling)
-        texts.append(stops.flush())
-        timings = Timings(
-            load_s=self.load_s,
-            compile_s=self.runner.compile_s - compiled,
-            first_token_s=first_token_s,
-            prefill_tokens_per_s=len(prompt) / first_token_s,
-            decode_tokens_per_s=(len(ids) - (reason != "eos")) / decode_s if decode_s else None,
-        )
-        completion = Completion(
-            prompt_tokens=len(prompt),
-            token_ids=tuple(ids),
-            logprobs=tuple(logprobs),
-            text=None if stream is None else "".join(texts),
-            stop_reason=reason,
-            timings=timings,
-        )
-        yield EndEvent(text=texts[-1], completion=completion)
-
-    def _text(self, stream: TextStream, token: int) -> str:
-        # A model may have more rows than its tokenizer has pieces; such a token has no text.
-        known = self.tokenizer is not None and token < self.tokenizer.vocab_size
-        return stream.push(token) if known else ""
+            sampled = following
+        yield generation.end()
 
 
 def log_probabilities(logits: FloatArray, tokens: Tokens) -> FloatArray:

@@ -105,23 +105,6 @@ def empty_cache(spec: ModelSpec, batch: int, size: int) -> KVCache[jax.Array]:
     )
 
 
-def grown_cache(cache: KVCache[jax.Array], size: int) -> KVCache[jax.Array]:
-    """The same cache in a larger bucket; to be called under ``jax.jit``."""
-    extra = size - cache.visible.shape[1]
-
-    def grown(stack: jax.Array) -> jax.Array:
-        return jnp.pad(stack, ((0, 0), (0, 0), (0, 0), (0, extra), (0, 0))[: stack.ndim])
-
-    return dataclasses.replace(
-        cache,
-        keys=grown(cache.keys),
-        values=grown(cache.values),
-        key_scales=None if cache.key_scales is None else grown(cache.key_scales),
-        value_scales=None if cache.value_scales is None else grown(cache.value_scales),
-        visible=jnp.pad(cache.visible, ((0, 0), (0, extra))),
-    )
-
-
 def cache_shardings(spec: ModelSpec, batch: int) -> KVCache[NamedSharding]:
     """``partition_specs`` on the mesh."""
     specs = partition_specs(spec, batch)

@@ -61,9 +61,15 @@ def decode_step(
     cache: KVCache[jax.Array],
     tokens: jax.Array,
     spec: ModelSpec,
+    in_use: jax.Array | None = None,
 ) -> tuple[jax.Array, KVCache[jax.Array]]:
-    """Takes in one token ``[B]`` of each sequence; gives ``[B, V]`` logits for the next."""
-    return prefill(weights, cache, tokens[:, None], jnp.ones_like(tokens), spec)
+    """Takes in one token ``[B]`` of each sequence; gives ``[B, V]`` logits for the next.
+
+    Rows that are not ``in_use [B]`` stay as long as they are, and no expert is read for them;
+    their logits are arbitrary.
+    """
+    counts = jnp.ones_like(tokens) if in_use is None else in_use.astype(jnp.int32)
+    return prefill(weights, cache, tokens[:, None], counts, spec)
 
 
 def _sharded(

@@ -64,7 +64,7 @@ def experts(
         chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)
         out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)
     elif pairs <= spec.config.num_experts:
-        out = _one_by_one(x, chosen, weights, layer, spec)  # [n, k, D]
+        out = _one_by_one(x, in_use, chosen, weights, layer, spec)  # [n, k, D]
     else:
         chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)
         out = _in_blocks(x, chosen, weights, layer, spec)
@@ -89,6 +89,7 @@ def expert(
 
 def _one_by_one(
     x: jax.Array,
+    in_use: jax.Array,
     chosen: jax.Array,
     weights: LayerWeights[jax.Array],
     layer: jax.Array,
@@ -103,8 +104,14 @@ def _one_by_one(
         result = expert(row, weights, layer, flat[pair], spec)
         return lax.dynamic_update_slice_in_dim(out, result, pair, 0)
 
+    def add_pair_in_use(pair: jax.Array, out: jax.Array) -> jax.Array:
+        out = lax.cond(in_use[pair // selected], add_pair, lambda _, out: out, pair, out)
+        return out
+
+    # A single token is always in use, and its loop must not wait for a condition.
+    add = add_pair if tokens == 1 else add_pair_in_use
     out = jnp.zeros((tokens * selected, x.shape[1]), jnp.float32)
-    results: jax.Array = lax.fori_loop(0, tokens * selected, add_pair, out)
+    results: jax.Array = lax.fori_loop(0, tokens * selected, add, out)
     return results.reshape(tokens, selected, -1)
 
 

@@ -22,8 +22,8 @@ _sample = jax.jit(sample)
 def draw(**settings: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """One token for each of many positions, and their log-probabilities."""
     state = SamplingState.start(SamplingParams(**settings))
-    tokens, logprobs = _sample(jnp.tile(LOGITS, (DRAWS, 1)), state, jnp.arange(DRAWS))
-    return np.asarray(tokens), np.asarray(logprobs)
+    found = _sample(jnp.tile(LOGITS, (DRAWS, 1)), state, jnp.arange(DRAWS))
+    return np.asarray(found.tokens), np.asarray(found.logprobs)
 
 
 def frequencies(**settings: Any) -> np.ndarray[Any, Any]:
@@ -33,8 +33,8 @@ def frequencies(**settings: Any) -> np.ndarray[Any, Any]:
 def test_greedy_takes_the_most_likely_and_the_lowest_of_equals() -> None:
     assert set(draw(temperature=0)[0].tolist()) == {1}
     state = SamplingState.start(SamplingParams.greedy())
-    tokens, _ = _sample(jnp.zeros((DRAWS, 5)), state, jnp.arange(DRAWS))
-    assert set(np.asarray(tokens).tolist()) == {0}
+    found = _sample(jnp.zeros((DRAWS, 5)), state, jnp.arange(DRAWS))
+    assert set(np.asarray(found.tokens).tolist()) == {0}
 
 
 def test_draws_follow_the_distribution() -> None:
@@ -84,6 +84,39 @@ def test_logprobs_are_those_of_the_model_before_any_filter() -> None:
     assert np.allclose(logprobs, np.log(PROBABILITIES)[tokens], atol=1e-5)
 
 
+MIXED = [
+    SamplingParams.greedy(),
+    SamplingParams(seed=1),
+    SamplingParams(seed=2, top_k=2, top_logprobs=3),
+    SamplingParams(seed=2**64 - 1, top_p=0.7, temperature=2.0),
+    SamplingParams(seed=1, min_p=0.3),
+]
+
+
+def test_a_rows_token_depends_on_nothing_but_its_own_settings() -> None:
+    """Each of these alone, and all of them together in any order, at the same positions."""
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 1, 3]):
+        for position in range(20):
+            state = SamplingState.start(*[MIXED[row] for row in order])
+            logits = jnp.tile(LOGITS, (len(order), 1))
+            together = _sample(logits, state, jnp.full(len(order), position))
+            for place, row in enumerate(order):
+                state = SamplingState.start(MIXED[row])
+                alone = _sample(logits[:1], state, jnp.full(1, position))
+                assert together.tokens[place] == alone.tokens[0]
+                assert together.logprobs[place] == alone.logprobs[0]
+
+
+def test_the_most_likely_tokens_are_reported_where_asked() -> None:
+    logits = jnp.asarray(LOGITS)[None]
+    asked = _sample(logits, SamplingState.start(SamplingParams(top_logprobs=2)), jnp.zeros(1, int))
+    assert np.asarray(asked.top_tokens)[0, :5].tolist() == [1, 3, 4, 2, 0]
+    expected = np.log(np.sort(PROBABILITIES)[::-1])
+    assert np.allclose(np.asarray(asked.top_logprobs)[0, :5], expected, atol=1e-5)
+    unasked = _sample(logits, SamplingState.start(SamplingParams()), jnp.zeros(1, int))
+    assert not np.asarray(unasked.top_tokens).any()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -97,6 +130,7 @@ def test_logprobs_are_those_of_the_model_before_any_filter() -> None:
         ("top_p", 1.1),
         ("min_p", -1.0),
         ("min_p", 1.5),
+        ("top_logprobs", 21),
         ("seed", -1),
         ("seed", 2**64),
     ],
