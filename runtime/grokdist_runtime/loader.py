@@ -1,14 +1,18 @@
-"""From memory-mapped tensors to sharded device arrays, a layer at a time.
+"""From files to sharded device arrays: each host reads its own part, once and to where it stays.
 
-Each device's part is cut out of the memory map, so a host reads only what its devices hold, and no
-second copy of the weights is made: stacked arrays are allocated once on the devices and filled
-layer by layer in place. Reading shards safely is left to ``grokdist_runtime.checkpoint``.
+On a CPU the arrays are main memory: files that were converted for this mesh are mapped and used in
+place, all else is read by several threads straight into the memory that JAX then uses. For an
+accelerator layers are read ahead, at most two at once, and put into stacks that were allocated on
+the devices. Reading files safely is left to ``grokdist_runtime.checkpoint``.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
+import itertools
 import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -17,43 +21,101 @@ import numpy as np
 from jax import lax
 
 from grokdist_runtime.checkpoint.checkpoint_directory import Checkpoint
+from grokdist_runtime.checkpoint.file_map import map_ranges
+from grokdist_runtime.checkpoint.parts import Box
+from grokdist_runtime.checkpoint.stored_tensor import FileRange, StoredTensor
 from grokdist_runtime.errors import DeviceError
+from grokdist_runtime.host_buffer import empty
+from grokdist_runtime.parallel_read import Fill, read_all
 from grokdist_runtime.params import ParamInfo, Weights, abstract_weights, bytes_per_device
 from grokdist_runtime.spec import ModelSpec
 
 Array = np.ndarray[Any, Any]
-Cut = tuple[slice, ...]
+Corner = tuple[tuple[int, int], ...]
+"""A box that can be a key: start and stop along each dimension."""
+
+Source = tuple[StoredTensor, Box, np.ndarray[Any, np.dtype[np.intp]] | None]
+"""A tensor, what of it is wanted, and which rows repeat; see ``Fill``."""
+
+OnBytes = Callable[[int, int], None]
+"""Told of bytes read since it was last called, and of how many will be read in all."""
 
 
-def load_weights(checkpoint: Checkpoint, spec: ModelSpec) -> Weights[jax.Array]:
-    """Reads every tensor of the model onto the mesh's devices.
+def ignore(count: int, total: int) -> None:
+    """Listens to nothing."""
+
+
+def load_weights(
+    checkpoint: Checkpoint, spec: ModelSpec, *, on_bytes: OnBytes = ignore
+) -> Weights[jax.Array]:
+    """Puts every tensor of the model onto the mesh's devices.
+
+    The arrays may share memory with files, which must not be truncated meanwhile, and with each
+    other: never donate them.
+
+    Args:
+        checkpoint: Where the tensors are.
+        spec: The model and its mesh.
+        on_bytes: Told of bytes as they are read; what is used in place is not read.
 
     Raises:
         DeviceError: The model does not fit into the memory of its devices.
-        CheckpointError: A file is not the one that was opened.
+        CheckpointError: A file is not the one that was opened, or a part that is needed is in no
+            file.
     """
     check_memory(spec)
     tree = abstract_weights(spec)
-    shardings = jax.tree.map(lambda info: info.sharding(spec), tree.layers)
+    if spec.on_cpu:
+        leaves, shape = jax.tree.flatten(tree)
+        held = [_Held(checkpoint, info, spec, in_place=True) for info in leaves]
+        total = _bytes(held)
+        read_all(_fills(held), on_bytes=lambda count: on_bytes(count, total))
+        arrays = [each.on_devices() for each in held]
+        weights: Weights[jax.Array] = jax.tree.unflatten(shape, arrays)
+        return weights
+    return _load_by_layer(checkpoint, tree, spec, on_bytes)
+
+
+def _load_by_layer(
+    checkpoint: Checkpoint, tree: Weights[ParamInfo], spec: ModelSpec, on_bytes: OnBytes
+) -> Weights[jax.Array]:
+    leaves, shape = jax.tree.flatten(tree.layers)
+    shardings = [info.sharding(spec) for info in leaves]
+    single = [tree.embedding, tree.final_norm]
 
     def allocate() -> Any:
-        return jax.tree.map(lambda info: jnp.zeros(info.shape, info.dtype), tree.layers)
+        return [jnp.zeros(info.shape, info.dtype) for info in leaves]
 
     def fill(stack: Any, part: Any, layer: jax.Array) -> Any:
-        return jax.tree.map(
-            lambda whole, one: lax.dynamic_update_index_in_dim(whole, one, layer, 0), stack, part
-        )
+        return [
+            lax.dynamic_update_index_in_dim(whole, one, layer, 0)
+            for whole, one in zip(stack, part, strict=True)
+        ]
 
+    def held(infos: Sequence[ParamInfo]) -> list[_Held]:
+        return [_Held(checkpoint, info, spec, in_place=False) for info in infos]
+
+    def read(infos: Sequence[ParamInfo]) -> list[_Held]:
+        parts = held(infos)
+        read_all(_fills(parts), on_bytes=lambda count: on_bytes(count, total))
+        return parts
+
+    depth = spec.config.num_layers
+    layers = [[_of_layer(info, layer) for info in leaves] for layer in range(depth)]
+    total = sum(_bytes(held(infos)) for infos in (single, *layers))
     stack = jax.jit(allocate, out_shardings=shardings)()
     fill_jit = jax.jit(fill, donate_argnums=0, out_shardings=shardings)
-    for layer in range(spec.config.num_layers):
-        part = jax.tree.map(lambda info, at=layer: _read(checkpoint, info, at, spec), tree.layers)
-        # Waiting keeps at most one layer in memory beside the stack.
-        stack = jax.block_until_ready(fill_jit(stack, part, np.int32(layer)))
+    with ThreadPoolExecutor(1, thread_name_prefix="layer") as ahead:
+        coming = ahead.submit(read, layers[0])
+        for layer in range(depth):
+            ready = coming.result()
+            coming = ahead.submit(read, layers[layer + 1] if layer + 1 < depth else single)
+            part = [each.on_devices() for each in ready]
+            # Waiting keeps at most this layer and the one that is being read in main memory.
+            stack = jax.block_until_ready(fill_jit(stack, part, np.int32(layer)))
+        embedding, final_norm = (each.on_devices() for each in coming.result())
     return Weights(
-        embedding=_read(checkpoint, tree.embedding, 0, spec),
-        final_norm=_read(checkpoint, tree.final_norm, 0, spec),
-        layers=stack,
+        embedding=embedding, final_norm=final_norm, layers=jax.tree.unflatten(shape, stack)
     )
 
 
@@ -81,28 +143,92 @@ def check_memory(spec: ModelSpec) -> None:
         )
 
 
-def _read(checkpoint: Checkpoint, info: ParamInfo, layer: int, spec: ModelSpec) -> jax.Array:
-    """One tensor as a sharded array, without the layer dimension."""
-    shard = checkpoint[info.names[layer]]
-    shape = info.shape[1:] if info.stacked else info.shape
-    axes = info.axes[1:] if info.stacked else info.axes
-    sharding = spec.rules.sharding(spec.mesh, axes)
-    if info.part == "scales" and shard.scales is not None:
-        scales = shard.scales.array().astype(info.dtype)
-        cut = functools.partial(_cut_scales, scales, shape[-2])
-    else:
-        cut = functools.partial(_cut, shard.weight.array(), jnp.dtype(info.dtype))
-    return jax.make_array_from_callback(shape, sharding, cut)
+class _Held:
+    """One array of the model, as far as this host's devices hold it.
+
+    Attributes:
+        fills: What is to be read; nothing for what is used in place.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, info: ParamInfo, spec: ModelSpec, *, in_place: bool
+    ) -> None:
+        self._shape = info.shape
+        self._sharding = info.sharding(spec)
+        self._corners: Mapping[jax.Device, Corner] = {
+            device: _corner(index, info.shape)
+            for device, index in self._sharding.addressable_devices_indices_map(info.shape).items()
+            if index is not None
+        }
+        self._arrays: dict[Corner, Array] = {}
+        self.fills: list[Fill] = []
+        for corner in dict.fromkeys(self._corners.values()):  # copies share one part
+            sources = list(_sources(checkpoint, info, corner))
+            array = _mapped(sources, info, corner) if in_place else None
+            if array is None:
+                array = empty(tuple(stop - start for start, stop in corner), info.dtype)
+                outs = array if info.stacked else (array,)
+                self.fills += [
+                    Fill(stored=stored, box=box, out=out, groups=groups)
+                    for (stored, box, groups), out in zip(sources, outs, strict=True)
+                ]
+            self._arrays[corner] = array
+
+    def on_devices(self) -> jax.Array:
+        """The array, once all is read; a CPU's devices use the memory as it is."""
+        shards = [
+            jax.device_put(self._arrays[corner], device) for device, corner in self._corners.items()
+        ]
+        return jax.make_array_from_single_device_arrays(self._shape, self._sharding, shards)
 
 
-def _cut(array: Array, dtype: np.dtype[Any], index: Cut) -> Array:
-    """A device's part of the memory map; only its pages are read."""
-    return array[index].astype(dtype, copy=False)
+def _sources(checkpoint: Checkpoint, info: ParamInfo, corner: Corner) -> Iterator[Source]:
+    """For each layer that an array is stacked of, what of which tensor is wanted."""
+    rows = info.shape[-2] if len(info.shape) > 1 else 1
+    first, last = corner[0] if info.stacked else (0, 1)
+    box = tuple(slice(*side) for side in (corner[1:] if info.stacked else corner))
+    for name in info.names[first:last]:
+        values, scales = checkpoint.stored(name)
+        if info.part != "scales" or scales is None:
+            yield values, box, None
+            continue
+        # Where scales are cut finer than their groups, several rows repeat one.
+        groups = np.arange(rows)[box[-2]] // (rows // scales.shape[-2])
+        needed = slice(int(groups[0]), int(groups[-1]) + 1)
+        repeated = None if rows == scales.shape[-2] else groups - groups[0]
+        yield scales, (*box[:-2], needed, box[-1]), repeated
 
 
-def _cut_scales(scales: Array, units: int, index: Cut) -> Array:
-    """A device's scales, their groups repeated where ``scale_groups`` cuts them finer."""
-    *lead, rows, columns = index
-    groups = np.arange(units)[rows] // (units // scales.shape[-2])
-    part: Array = scales[(*lead, slice(None), columns)][..., groups, :]
-    return part
+def _mapped(sources: Sequence[Source], info: ParamInfo, corner: Corner) -> Array | None:
+    """The array in place, if its bytes follow each other in files as they do in memory."""
+    ranges: list[Iterator[FileRange]] = []
+    for stored, box, groups in sources:
+        pieces = list(stored.pieces(box))
+        if groups is not None or len(pieces) > 1 or stored.dtype != info.dtype:
+            return None
+        ranges.append(pieces[0].ranges())
+    mapped = map_ranges(itertools.chain.from_iterable(ranges))
+    if mapped is None:
+        return None
+    array: Array = mapped.view(info.dtype).reshape([stop - start for start, stop in corner])
+    return array
+
+
+def _fills(held: Iterable[_Held]) -> Iterator[Fill]:
+    for each in held:
+        yield from each.fills
+
+
+def _bytes(held: Iterable[_Held]) -> int:
+    return sum(fill.nbytes for fill in _fills(held))
+
+
+def _of_layer(info: ParamInfo, layer: int) -> ParamInfo:
+    """One layer of a stacked array, without the layer's dimension."""
+    return dataclasses.replace(
+        info, shape=info.shape[1:], axes=info.axes[1:], names=(info.names[layer],), stacked=False
+    )
+
+
+def _corner(index: tuple[slice, ...], shape: tuple[int, ...]) -> Corner:
+    return tuple(side.indices(size)[:2] for side, size in zip(index, shape, strict=True))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from grokdist_runtime.checkpoint.refusal import Refusal, path_text, printable, unsafe_shard
 from grokdist_runtime.checkpoint.shard import Shard, TensorView, read_shard
+from grokdist_runtime.checkpoint.stored_tensor import StoredTensor
 from grokdist_runtime.checkpoint.tensor_table import TensorSpec, shard_file_name, tensor_table
 from grokdist_runtime.errors import CheckpointError
 
@@ -35,16 +36,26 @@ class Checkpoint:
     Attributes:
         directory: the model directory.
         specs: the tensors in the order of the files.
-        shards: the shard of each tensor, by its name.
+        shards: the shard of each tensor that is in one piece, by its name.
+        cut: the values and the scales of each tensor that was cut into parts, by its name.
     """
 
     directory: Path
     specs: tuple[TensorSpec, ...]
     shards: Mapping[str, Shard]
+    cut: Mapping[str, tuple[StoredTensor, StoredTensor | None]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Shard:
-        """The shard that holds a tensor; KeyError for a name not in the table."""
+        """The shard that holds a tensor; KeyError for a name not in the table, or of parts."""
         return self.shards[name]
+
+    def stored(self, name: str) -> tuple[StoredTensor, StoredTensor | None]:
+        """Where a tensor's values and scales are, in one piece or in parts."""
+        if name in self.cut:
+            return self.cut[name]
+        shard = self.shards[name]
+        scales = None if shard.scales is None else StoredTensor.whole(name, shard.scales)
+        return StoredTensor.whole(name, shard.weight), scales
 
 
 def open_checkpoint(directory: Path, config: ModelConfig) -> Checkpoint:

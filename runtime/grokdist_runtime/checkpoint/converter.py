@@ -1,20 +1,33 @@
 """Convert a model's shards to safetensors: the same bytes in a format that holds no code.
 
-Payloads are copied from file to file, a few MiB at a time, never through an array; each file gets
-its name only when it is whole and on disk, and a file that an earlier run finished is compared
-rather than written again. Manifests, licences and receipts are the caller's.
+Payloads are read a few MiB at a time, each byte once, and written as they are, or dealt out to the
+files of the parts that they belong to; no value is computed. Each file gets its name only when it
+is whole and on disk, and a file that an earlier run finished is compared rather than written
+again. Manifests, licences and receipts are the caller's.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from grokdist_runtime.checkpoint.checkpoint_directory import Checkpoint
+from grokdist_runtime.checkpoint.parts import (
+    Box,
+    Grid,
+    grids,
+    parse_part_name,
+    part_box,
+    part_shape,
+)
 from grokdist_runtime.checkpoint.refusal import path_text
 from grokdist_runtime.checkpoint.safetensors_layout import (
     INDEX_FILE,
@@ -24,8 +37,9 @@ from grokdist_runtime.checkpoint.safetensors_layout import (
     index_document,
     lay_out,
 )
-from grokdist_runtime.checkpoint.shard import Shard, TensorView
-from grokdist_runtime.checkpoint.shard_file import open_shard_file
+from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES, TensorView
+from grokdist_runtime.checkpoint.shard_file import open_again, open_shard_file
+from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE, TensorSpec, stacks
 from grokdist_runtime.errors import CheckpointError
 
 FILE_SIZE = 5_000_000_000
@@ -51,20 +65,35 @@ class Conversion:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, file_size: int = FILE_SIZE, metadata: Mapping[str, str]
+        self,
+        checkpoint: Checkpoint,
+        *,
+        file_size: int = FILE_SIZE,
+        metadata: Mapping[str, str],
+        pieces: Mapping[str, int] | None = None,
     ) -> None:
         """Lay out a checkpoint's tensors; nothing is written yet.
+
+        Args:
+            checkpoint: what to convert.
+            file_size: bytes that a file should not exceed.
+            metadata: strings to write into every file.
+            pieces: how to cut the tensors, from ``parts.axis_pieces``; by default not at all.
 
         Raises:
             CheckpointError: the file size makes no sense.
         """
-        self._views: dict[str, TensorView] = {}
-        groups = []
-        for spec in checkpoint.specs:
-            named = dict(_named(spec.name, checkpoint[spec.name]))
-            self._views |= named
-            groups.append(tuple(_placed(name, view) for name, view in named.items()))
-        self.files = lay_out(groups, file_size=file_size, metadata=metadata)
+        self._sources: dict[str, tuple[TensorView, Grid]] = {}
+        runs = []
+        for stack in stacks(checkpoint.specs):
+            named = [dict(_stored(spec, checkpoint, pieces or {})) for spec in stack]
+            # The values of all layers are one run, their scales another.
+            for run in zip(*(of_layer.items() for of_layer in named), strict=True):
+                self._sources |= dict(run)
+                count = math.prod(run[0][1][1])
+                runs.append((count, tuple(_placed(name, source) for name, source in run)))
+        self._groups = lay_out(runs, file_size=file_size, metadata=metadata)
+        self.files = tuple(file for group in self._groups for file in group)
         self.size = sum(file.size for file in self.files)
 
     def write(
@@ -84,72 +113,123 @@ class Conversion:
             CheckpointError: a file is in the way, a shard changed since its structure was read,
                 or the disk refuses.
         """
-        written = []
-        for layout in self.files:
-            written.append(self._write(layout, out, on_bytes))
+        written: list[WrittenFile] = []
+        for group in self._groups:
+            written += self._write(group, out, on_bytes)
         index = index_document(self.files)
-        _put(out / INDEX_FILE, [index])
+        with _destination(out / INDEX_FILE) as put:
+            put(index)
         digest = hashlib.sha256(index).hexdigest()
         written.append(WrittenFile(name=INDEX_FILE, size=len(index), sha256=digest))
         return tuple(written)
 
     def _write(
-        self, layout: FileLayout, out: Path, on_bytes: Callable[[str, int], None]
-    ) -> WrittenFile:
-        whole = hashlib.sha256()
+        self, group: tuple[FileLayout, ...], out: Path, on_bytes: Callable[[str, int], None]
+    ) -> list[WrittenFile]:
+        """Write the files of all parts at once, so that what they share out is read once."""
+        digests = [hashlib.sha256() for _ in group]
+        with ExitStack() as stack:
+            puts = [stack.enter_context(_destination(out / layout.name)) for layout in group]
 
-        def chunks() -> Iterator[bytes]:
-            for chunk in self._chunks(layout):
-                whole.update(chunk)
-                on_bytes(layout.name, len(chunk))
-                yield chunk
+            def put(part: int, data: bytes) -> None:
+                puts[part](data)
+                digests[part].update(data)
+                on_bytes(group[part].name, len(data))
 
-        _put(out / layout.name, chunks())
-        return WrittenFile(name=layout.name, size=layout.size, sha256=whole.hexdigest())
-
-    def _chunks(self, layout: FileLayout) -> Iterator[bytes]:
-        yield layout.header
-        for tensor in layout.tensors:
-            yield from _payload(self._views[tensor.name])
-
-
-def _named(name: str, shard: Shard) -> Iterator[tuple[str, TensorView]]:
-    yield name, shard.weight
-    if shard.scales is not None:
-        yield name + SCALES_SUFFIX, shard.scales
-
-
-def _placed(name: str, view: TensorView) -> PlacedTensor:
-    return PlacedTensor(name=name, dtype=view.dtype, shape=view.shape, nbytes=view.nbytes)
+            for part, layout in enumerate(group):
+                put(part, layout.header)
+            for tensor in group[0].tensors:
+                view, grid = self._sources[parse_part_name(tensor.name)[0]]
+                for part, data in _dealt(view, grid):
+                    put(part, data)
+        return [
+            WrittenFile(name=layout.name, size=layout.size, sha256=digest.hexdigest())
+            for layout, digest in zip(group, digests, strict=True)
+        ]
 
 
-def _payload(view: TensorView) -> Iterator[bytes]:
-    path = view.file.path
-    with open_shard_file(path) as (descriptor, now):
-        if (now.size, now.identity) != (view.file.size, view.file.identity):
+def _stored(
+    spec: TensorSpec, checkpoint: Checkpoint, pieces: Mapping[str, int]
+) -> Iterator[tuple[str, tuple[TensorView, Grid]]]:
+    shard, (values, scales) = checkpoint[spec.name], grids(spec, pieces)
+    yield spec.name, (shard.weight, values)
+    if shard.scales is not None and scales is not None:
+        yield spec.name + SCALES_SUFFIX, (shard.scales, scales)
+
+
+def _placed(name: str, source: tuple[TensorView, Grid]) -> PlacedTensor:
+    view, grid = source
+    return PlacedTensor(
+        name=name,
+        dtype=view.dtype,
+        shape=part_shape(view.shape, grid),
+        nbytes=view.nbytes // math.prod(grid),
+    )
+
+
+def _dealt(view: TensorView, grid: Grid) -> Iterator[tuple[int, bytes]]:
+    """The data of a tensor, block by block, as what comes next in each of its parts."""
+    boxes = [part_box(view.shape, grid, index) for index in range(math.prod(grid))]
+    for block, data in _blocks(view):
+        if len(boxes) == 1:
+            yield 0, data
+            continue
+        shape = [side.stop - side.start for side in block]
+        array = np.frombuffer(data, NUMPY_DTYPES[view.dtype]).reshape(shape)
+        for part, box in enumerate(boxes):
+            shared = array[
+                tuple(
+                    slice(max(a.start, b.start) - b.start, max(0, min(a.stop, b.stop) - b.start))
+                    for a, b in zip(box, block, strict=True)
+                )
+            ]
+            if shared.size:
+                yield part, shared.tobytes()
+
+
+def _blocks(view: TensorView) -> Iterator[tuple[Box, bytes]]:
+    """Whole rows of a tensor, a few MiB at a time, in the order of the file."""
+    *lead, rows = view.shape[:-1] or view.shape
+    width = view.shape[-1] if len(view.shape) > 1 else 1
+    row_bytes = width * ITEM_SIZE[view.dtype]
+    step = max(1, _COPY_BYTES // row_bytes)
+    place = view.offset
+    with open_again(view.file) as descriptor:
+        for corner in itertools.product(*(range(size) for size in lead)):
+            for row in range(0, rows, step):
+                count = min(step, rows - row)
+                data = _read(descriptor, place, count * row_bytes, view)
+                place += len(data)
+                box = [*(slice(at, at + 1) for at in corner), slice(row, row + count)]
+                if len(view.shape) > 1:
+                    box.append(slice(0, width))
+                yield tuple(box), data
+
+
+def _read(descriptor: int, place: int, nbytes: int, view: TensorView) -> bytes:
+    data = os.pread(descriptor, nbytes, place)
+    while len(data) < nbytes:
+        more = os.pread(descriptor, nbytes - len(data), place + len(data))
+        if not more:
             raise CheckpointError(
-                f"{path_text(path)} changed since its structure was read; expected the same file"
+                f"{path_text(view.file.path)} ended early; expected the same file"
             )
-        done = 0
-        while done < view.nbytes:
-            chunk = os.pread(descriptor, min(_COPY_BYTES, view.nbytes - done), view.offset + done)
-            if not chunk:
-                raise CheckpointError(f"{path_text(path)} ended early; expected the same file")
-            done += len(chunk)
-            yield chunk
+        data += more
+    return data
 
 
-def _put(path: Path, chunks: Iterator[bytes] | list[bytes]) -> None:
-    """Write a file whole or not at all; one that is there must hold the same bytes."""
+@contextmanager
+def _destination(path: Path) -> Iterator[Callable[[bytes], object]]:
+    """Takes a file's bytes: written whole or not at all; one that is there must hold the same."""
     try:
         if os.path.lexists(path):
-            _compare(path, chunks)
+            with _compared(path) as put:
+                yield put
             return
         partial = path.with_name(f".{path.name}.part")
         try:
             with partial.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
+                yield file.write
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -166,13 +246,18 @@ def _put(path: Path, chunks: Iterator[bytes] | list[bytes]) -> None:
         raise CheckpointError(f"cannot write {path_text(path)}: {error.strerror}") from error
 
 
-def _compare(path: Path, chunks: Iterator[bytes] | list[bytes]) -> None:
+@contextmanager
+def _compared(path: Path) -> Iterator[Callable[[bytes], object]]:
     with open_shard_file(path) as (descriptor, file):
         place = 0
-        for chunk in chunks:
+
+        def compare(chunk: bytes) -> None:
+            nonlocal place
             if os.pread(descriptor, len(chunk), place) != chunk:
                 raise _in_the_way(path)
             place += len(chunk)
+
+        yield compare
         if place != file.size:
             raise _in_the_way(path)
 

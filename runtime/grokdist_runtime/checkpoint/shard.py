@@ -17,14 +17,20 @@ import numpy as np
 from grokdist_runtime.checkpoint.allow_list import Array, QuantisedWeight
 from grokdist_runtime.checkpoint.opcode_machine import OpcodeMachine, root_value
 from grokdist_runtime.checkpoint.refusal import Refusal, path_text, unsafe_shard
-from grokdist_runtime.checkpoint.shard_file import ShardFile, StructureReader, open_shard_file
+from grokdist_runtime.checkpoint.shard_file import (
+    ShardFile,
+    StructureReader,
+    open_again,
+    open_shard_file,
+)
 from grokdist_runtime.errors import CheckpointError
 
-_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "int8": np.dtype(np.int8),
     "float32": np.dtype("<f4"),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
+"""The dtypes that a checkpoint may hold, as NumPy has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,21 +60,14 @@ class TensorView:
         Raises:
             CheckpointError: the file is gone or is not the one whose structure was read.
         """
-        path = self.file.path
-        with open_shard_file(path) as (descriptor, now):
-            if (now.size, now.identity) != (self.file.size, self.file.identity):
-                raise CheckpointError(
-                    f"{path_text(path)} changed since its structure was read; "
-                    "expected the same file"
-                )
-            with open(descriptor, "rb", closefd=False) as opened:
-                mapped: np.memmap[Any, Any] = np.memmap(
-                    opened,
-                    dtype=_NUMPY_DTYPES[self.dtype],
-                    mode="r",
-                    offset=self.offset,
-                    shape=self.shape,
-                )
+        with open_again(self.file) as descriptor, open(descriptor, "rb", closefd=False) as opened:
+            mapped: np.memmap[Any, Any] = np.memmap(
+                opened,
+                dtype=NUMPY_DTYPES[self.dtype],
+                mode="r",
+                offset=self.offset,
+                shape=self.shape,
+            )
         return mapped
 
 

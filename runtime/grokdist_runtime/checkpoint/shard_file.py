@@ -62,6 +62,22 @@ def open_shard_file(path: Path) -> Iterator[tuple[int, ShardFile]]:
         os.close(descriptor)
 
 
+@contextmanager
+def open_again(file: ShardFile) -> Iterator[int]:
+    """Open a file whose structure was read before; yields its descriptor.
+
+    Raises:
+        CheckpointError: the file is gone or is not the one whose structure was read.
+    """
+    with open_shard_file(file.path) as (descriptor, now):
+        if (now.size, now.identity) != (file.size, file.identity):
+            raise CheckpointError(
+                f"{path_text(file.path)} changed since its structure was read; "
+                "expected the same file"
+            )
+        yield descriptor
+
+
 class StructureReader:
     """Reads the bytes around the payloads, in order, within a budget; payloads are stepped over.
 

@@ -11,6 +11,8 @@ Source: the release's own 770 files, whose numbers follow the sorted tree of nam
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,8 @@ EMBEDDINGS = "language_model/in_out_embed/embeddings"
 
 FINAL_NORM = "language_model/rms_norm/scale"
 """Name of the last normalisation's scale."""
+
+_LAYER = re.compile(r"transformer/decoder_layer_([0-9]+)/", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +88,23 @@ def tensor_table(config: ModelConfig) -> tuple[TensorSpec, ...]:
     for layer in range(config.num_layers):
         specs += _layer(config, layer_prefix(layer))
     return tuple(sorted(specs, key=lambda spec: spec.name))
+
+
+def stacks(specs: Iterable[TensorSpec]) -> tuple[tuple[TensorSpec, ...], ...]:
+    """Group the tensors that are used as one array: the same of every layer, in numeric order.
+
+    Args:
+        specs: tensors in any order; what belongs to no layer is a group of its own.
+    """
+    groups: dict[str, list[tuple[int, TensorSpec]]] = {}
+    for spec in specs:
+        match = _LAYER.match(spec.name)
+        layer = 0 if match is None else int(match[1])
+        name = spec.name if match is None else spec.name[match.end() :]
+        groups.setdefault(name, []).append((layer, spec))
+    return tuple(
+        tuple(spec for _, spec in sorted(group, key=lambda at: at[0])) for group in groups.values()
+    )
 
 
 def layer_prefix(layer: int) -> str:

@@ -1,0 +1,160 @@
+"""Boxes of stored tensors into main memory, by several threads and with no copy in between.
+
+Runs of bytes are read straight to where they belong. Columns that are cut out of rows are copied
+out of a memory map, which touches only their pages; reading whole rows and dropping the rest was
+measured to be slower. JAX is not needed here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grokdist_runtime.checkpoint.parts import Box
+from grokdist_runtime.checkpoint.refusal import path_text
+from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES
+from grokdist_runtime.checkpoint.shard_file import open_again
+from grokdist_runtime.checkpoint.stored_tensor import FileRange, Piece, StoredTensor
+from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE
+from grokdist_runtime.errors import CheckpointError
+
+Array = np.ndarray[Any, Any]
+Job = Callable[[], int]
+"""Reads a little; says how many bytes."""
+
+_CHUNK = 8 << 20  # four huge pages: large enough to make Python's share small
+_SHORTEST_RUN = 256 << 10
+_MIN_THREADS, _MAX_THREADS = 4, 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fill:
+    """Some of a tensor, and where it goes.
+
+    Attributes:
+        stored: the tensor.
+        box: what of it to read.
+        out: of the box's shape; another dtype is converted to.
+        groups: where ``out`` has another number of rows, on the last axis but one: the row of the
+            box that each of its rows repeats.
+    """
+
+    stored: StoredTensor
+    box: Box
+    out: Array
+    groups: np.ndarray[Any, np.dtype[np.intp]] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that will be read."""
+        return _count(self.box) * ITEM_SIZE[self.stored.dtype]
+
+
+def read_all(fills: Iterable[Fill], *, on_bytes: Callable[[int], None]) -> None:
+    """Fill every array; ``on_bytes`` is told in this thread of bytes as they are read.
+
+    Raises:
+        CheckpointError: A part is not here, or a file changed, ended early or cannot be read.
+    """
+    threads = min(_MAX_THREADS, max(_MIN_THREADS, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
+    running: deque[Future[int]] = deque()
+    try:
+        for job in itertools.chain.from_iterable(map(_jobs, fills)):
+            running.append(pool.submit(job))
+            if len(running) >= 4 * threads:
+                on_bytes(running.popleft().result())
+        while running:
+            on_bytes(running.popleft().result())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _jobs(fill: Fill) -> Iterator[Job]:
+    if fill.groups is not None:
+        yield lambda: _repeat(fill)
+        return
+    for piece in fill.stored.pieces(fill.box):
+        yield from _piece_jobs(piece, fill.out[piece.target])
+
+
+def _piece_jobs(piece: Piece, out: Array) -> Iterator[Job]:
+    alike = out.dtype == NUMPY_DTYPES[piece.view.dtype] and out.flags.c_contiguous
+    if alike and next(piece.ranges()).nbytes >= min(_SHORTEST_RUN, out.nbytes):
+        flat, place = out.reshape(-1).view(np.uint8).data, 0
+        for run in piece.ranges():
+            for start in range(0, run.nbytes, _CHUNK):
+                count = min(_CHUNK, run.nbytes - start)
+                part = FileRange(file=run.file, offset=run.offset + start, nbytes=count)
+                yield _reading(part, flat[place : place + count])
+                place += count
+        return
+    mapped = piece.view.array()[piece.source]
+    for box in _blocks(mapped.shape, ITEM_SIZE[piece.view.dtype]):
+        yield _copying(mapped[box], out[box])
+
+
+def _reading(part: FileRange, out: memoryview) -> Job:
+    def read() -> int:
+        done = 0
+        with open_again(part.file) as descriptor:
+            while done < part.nbytes:
+                try:
+                    count = os.preadv(descriptor, [out[done:]], part.offset + done)
+                except OSError as error:
+                    raise CheckpointError(
+                        f"cannot read {path_text(part.file.path)}: {error.strerror}"
+                    ) from error
+                if count == 0:
+                    raise CheckpointError(
+                        f"{path_text(part.file.path)} ended early; expected the same file"
+                    )
+                done += count
+        return done
+
+    return read
+
+
+def _copying(source: Array, out: Array) -> Job:
+    def copy() -> int:
+        out[...] = source
+        return source.nbytes
+
+    return copy
+
+
+def _repeat(fill: Fill) -> int:
+    """Read scales, which are small, and give each row the one of its group."""
+    shape = tuple(side.stop - side.start for side in fill.box)
+    scales = np.empty(shape, NUMPY_DTYPES[fill.stored.dtype])
+    for piece in fill.stored.pieces(fill.box):
+        scales[piece.target] = piece.view.array()[piece.source]
+    fill.out[...] = scales[..., fill.groups, :]
+    return scales.nbytes
+
+
+def _blocks(shape: tuple[int, ...], item: int) -> Iterator[Box]:
+    """Boxes of at most a chunk, or one row, that make up an array."""
+    *lead, rows = shape[:-1] or (1,)
+    step = max(1, _CHUNK // (shape[-1] * item))
+    if len(shape) == 1:
+        yield (slice(0, shape[0]),)
+        return
+    for corner in itertools.product(*map(range, lead)):
+        for row in range(0, rows, step):
+            rest = slice(row, min(rows, row + step)), slice(0, shape[-1])
+            yield (*(slice(at, at + 1) for at in corner), *rest)
+
+
+def _count(box: Box) -> int:
+    count = 1
+    for side in box:
+        count *= side.stop - side.start
+    return count
