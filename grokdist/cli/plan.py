@@ -33,7 +33,8 @@ def plan(
         ),
     ] = None,
     mesh: Annotated[
-        str | None, typer.Option(help="Devices as DxM: data by model; default: all that divide.")
+        str | None,
+        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
     ] = None,
     context: Annotated[
         int | None, typer.Option(help="Tokens of each sequence; default: the model's longest.")
@@ -121,7 +122,7 @@ def _document(name: str, plan: Plan, changes: tuple[str, ...]) -> dict[str, Any]
             "bandwidth_bytes_per_s": devices.bytes_per_s,
             "evidence": devices.evidence,
         },
-        "mesh": f"{plan.mesh[0]}x{plan.mesh[1]}",
+        "mesh": str(plan.mesh),
         "dtype": plan.dtype,
         "cache_dtype": plan.cache_dtype,
         "context": plan.context,
@@ -144,7 +145,7 @@ def _document(name: str, plan: Plan, changes: tuple[str, ...]) -> dict[str, Any]
 
 
 def _roofline(plan: Plan, batch: int) -> dict[str, Any]:
-    data = plan.mesh[0]
+    data = plan.mesh.data
     own = batch // data if batch % data == 0 else batch
     return {
         "batch": batch,
@@ -164,7 +165,7 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
     held, devices = plan.per_device, plan.devices
     sequences = "1 sequence" if plan.batch == 1 else f"{plan.batch:,} sequences"
     lines = [
-        f"{name} on {devices.name}, mesh {plan.mesh[0]}x{plan.mesh[1]}, {plan.dtype},"
+        f"{name} on {devices.name}, mesh {plan.mesh}, {plan.dtype},"
         f" {sequences} of {plan.context:,} tokens",
         "",
         _row("weights", held.weights, _copy(plan)),
@@ -190,7 +191,8 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
 
 
 def _copy(plan: Plan) -> str:
-    return f"of {_gb(plan.copy_bytes)} over {plan.mesh[1]} devices" if plan.mesh[1] > 1 else ""
+    sharers = plan.mesh.sharers
+    return f"of {_gb(plan.copy_bytes)} over {sharers} devices" if sharers > 1 else ""
 
 
 def _room(plan: Plan) -> str:

@@ -51,7 +51,8 @@ def run(
         bool, typer.Option("--ignore-eos", help="Go on past the end of text.")
     ] = False,
     mesh: Annotated[
-        str | None, typer.Option(help="Devices as DxM: data by model, as in 1x8.")
+        str | None,
+        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")

@@ -25,7 +25,8 @@ def score(
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
     ] = None,
     mesh: Annotated[
-        str | None, typer.Option(help="Devices as DxM: data by model, as in 1x8.")
+        str | None,
+        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
     ] = None,
     kv_cache: options.KvCache = None,
     json: options.Json = False,

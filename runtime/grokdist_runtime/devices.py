@@ -6,32 +6,15 @@ Everything here must run before the first JAX computation, so the command line c
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 
 import jax
 
 from grokdist_runtime.errors import DeviceError
+from grokdist_runtime.mesh_shape import AUTO, parse_mesh
 
-_MESH_TEXT = re.compile(r"(?P<data>[1-9][0-9]{0,3})x(?P<model>[1-9][0-9]{0,3})", re.ASCII)
 _FORCED_COUNT = "xla_force_host_platform_device_count"
-
-
-def parse_mesh(text: str) -> tuple[int, int]:
-    """Reads ``"DxM"``: ``D`` copies of the model (data axis), each split over ``M`` devices.
-
-    Raises:
-        DeviceError: The text is not two numbers from 1 to 9999 with an ``x`` between them.
-    """
-    match = _MESH_TEXT.fullmatch(text)
-    if match is None:
-        shown = text if len(text) <= 40 else text[:37] + "..."
-        raise DeviceError(
-            f"mesh is {shown!r}; expected DxM, data by model devices",
-            hint="for example --mesh 1x8 splits the model over 8 devices",
-        )
-    return int(match["data"]), int(match["model"])
 
 
 def simulate(count: int) -> None:
@@ -56,15 +39,15 @@ def simulate(count: int) -> None:
 
 
 def simulate_for_mesh(mesh: str | None) -> None:
-    """Calls ``simulate`` with as many devices as the mesh ``"DxM"`` needs, if it needs several.
+    """Calls ``simulate`` with as many devices as a mesh needs, if it says so and needs several.
 
     Raises:
         DeviceError: The mesh is malformed, or JAX has already started with fewer devices.
     """
-    if mesh is not None:
-        data, model = parse_mesh(mesh)
-        if data * model > 1:
-            simulate(data * model)
+    if mesh not in (None, AUTO):
+        needed = parse_mesh(mesh).devices
+        if needed > 1:
+            simulate(needed)
 
 
 def use_compilation_cache(directory: Path) -> None:

@@ -22,6 +22,7 @@ from grokdist_runtime.errors import PromptError, TokenizerError
 from grokdist_runtime.events import Event
 from grokdist_runtime.generation import Generation
 from grokdist_runtime.loader import load_weights
+from grokdist_runtime.mesh_shape import AUTO
 from grokdist_runtime.prefill import Prefill
 from grokdist_runtime.runner import Runner, chunk_size
 from grokdist_runtime.sampling import SamplingParams, SamplingState
@@ -76,7 +77,7 @@ class Engine:
         Args:
             directory: The model directory.
             config: The architecture, for a directory without ``config.json``; it wins over one.
-            mesh: ``"DxM"``; by default one copy over as many devices as divide the model.
+            mesh: ``"DxM"`` or ``"DxMxE"``; by default, and for ``auto``, what ``auto_mesh`` takes.
             dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
             kv_cache: ``int8`` to round cached keys and values; by default they stay as computed.
             compile_cache: A private directory to keep compiled programs in between processes.
@@ -100,7 +101,7 @@ class Engine:
         tokenizer = Tokenizer.from_file(path) if path.exists() else None
         if compile_cache is not None:
             use_compilation_cache(compile_cache)
-        device_mesh = default_mesh(config) if mesh is None else make_mesh(mesh)
+        device_mesh = default_mesh(config) if mesh in (None, AUTO) else make_mesh(mesh)
         spec = ModelSpec.create(config, device_mesh, kv_cache=kv_cache)
         runner = Runner(spec, load_weights(checkpoint, spec))
         return cls(runner, tokenizer, load_s=time.perf_counter() - start)

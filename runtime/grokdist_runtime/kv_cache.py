@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from grokdist_runtime.axis_rules import Axes
 from grokdist_runtime.spec import ModelSpec
 
 MIN_BUCKET = 128
@@ -73,14 +74,13 @@ def cache_bytes(spec: ModelSpec, batch: int, size: int) -> int:
 
 
 def partition_specs(spec: ModelSpec, batch: int) -> KVCache[PartitionSpec]:
-    """How a cache is split: sequences over ``data`` where they divide, heads over ``model``."""
+    """How a cache is split: sequences where they divide, heads as queries."""
     return KVCache(**{name: _partition(spec, batch, _AXES[name]) for name in _fields(spec)})
 
 
-def batch_partition(spec: ModelSpec, batch: int) -> str | None:
-    """Mesh axis that a batch of this size is split over, if it divides."""
-    axis = spec.rules.batch
-    return axis if axis is not None and batch % spec.mesh.shape[axis] == 0 else None
+def batch_partition(spec: ModelSpec, batch: int) -> Axes | None:
+    """Mesh axes that a batch of this size is split over, if it divides."""
+    return None if batch % spec.parts("batch") else spec.rules.batch or None
 
 
 def empty_cache(spec: ModelSpec, batch: int, size: int) -> KVCache[jax.Array]:
@@ -89,7 +89,7 @@ def empty_cache(spec: ModelSpec, batch: int, size: int) -> KVCache[jax.Array]:
     To be called under ``jax.jit`` with ``cache_shardings`` as output shardings.
     """
     config = spec.config
-    heads = spec.local_kv_heads * spec.model_shards
+    heads = spec.local_kv_heads * spec.parts("kv_heads")
     shape = (config.num_layers, batch, heads, size, config.key_size)
     scales = {
         name: jnp.zeros(shape[:-1], _SCALE)
@@ -179,10 +179,10 @@ def _fields(spec: ModelSpec) -> list[str]:
 
 
 def _partition(spec: ModelSpec, batch: int, axes: tuple[str | None, ...]) -> PartitionSpec:
-    names = []
+    names: list[Axes | None] = []
     for axis in axes:
         if axis == "batch":
             names.append(batch_partition(spec, batch))
         else:
-            names.append(None if axis is None else getattr(spec.rules, axis))
+            names.append(None if axis is None else spec.rules.axes(axis) or None)
     return PartitionSpec(*names)

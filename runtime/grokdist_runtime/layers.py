@@ -16,7 +16,6 @@ from jax import lax
 from grokdist_runtime.kv_cache import KVCache, extended
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import Quantised, dot, matmul
-from grokdist_runtime.sharding import MODEL
 from grokdist_runtime.spec import ModelSpec
 
 # Large enough to vanish in the softmax, and finite: a row with no visible key gives no NaN.
@@ -35,11 +34,11 @@ def embed(embedding: jax.Array, tokens: jax.Array, spec: ModelSpec) -> jax.Array
         ``[B, T, D]`` float32.
     """
     rows = embedding.shape[0]
-    local = tokens - lax.axis_index(MODEL) * rows
+    local = tokens - lax.axis_index(spec.rules.vocab) * rows
     mine = (local >= 0) & (local < rows)
     found = jnp.take(embedding, jnp.clip(local, 0, rows - 1), axis=0)  # [B, T, D]
     found = jnp.where(mine[..., None], found.astype(jnp.float32), 0.0)
-    summed: jax.Array = lax.psum(found, MODEL)
+    summed: jax.Array = lax.psum(found, spec.rules.vocab)
     return summed * spec.config.embedding_multiplier_scale
 
 
@@ -52,10 +51,10 @@ def unembed(embedding: jax.Array, h: jax.Array, spec: ModelSpec) -> jax.Array:
         spec: The model.
 
     Returns:
-        ``[n, V * model_shards]`` float32, the same on every device.
+        ``[n, vocab]`` float32, the same on every device.
     """
     logits = dot("nd,vd->nv", h.astype(spec.dtype), embedding)
-    gathered: jax.Array = lax.all_gather(logits, MODEL, axis=1, tiled=True)
+    gathered: jax.Array = lax.all_gather(logits, spec.rules.vocab, axis=1, tiled=True)
     return gathered * spec.config.output_multiplier_scale
 
 
@@ -128,7 +127,7 @@ def attention(
     values = _of_layer(cache.values, layer).astype(spec.dtype)
     mixed = dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), values)
     flat = mixed.reshape(batch * new, -1)  # [B * T, H * key]
-    out = lax.psum(matmul(flat, weights.output, (layer,), spec), MODEL)
+    out = lax.psum(matmul(flat, weights.output, (layer,), spec), spec.rules.q_dim)
     return out.reshape(batch, new, -1), cache
 
 
@@ -149,4 +148,4 @@ def _keep_heads(x: jax.Array, spec: ModelSpec) -> jax.Array:
     table = spec.kv_head_table()
     if table is None:
         return x
-    return jnp.take(x, jnp.asarray(table)[lax.axis_index(MODEL)], axis=2)
+    return jnp.take(x, jnp.asarray(table)[lax.axis_index(spec.rules.q_dim)], axis=2)

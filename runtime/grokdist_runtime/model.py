@@ -1,8 +1,8 @@
 """The forward pass: prefill, decode and score as pure functions over a cache.
 
 All layers are one loop over stacked weights, so that one layer is compiled whatever the depth. The
-body runs inside ``shard_map`` over the mesh's ``data`` and ``model`` axes; sums over devices stand
-where they are made, in ``layers`` and ``moe``.
+body runs inside ``shard_map`` over the mesh; sums over devices stand where they are made, in
+``layers`` and ``moe``: two a layer, after attention and after the experts.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 A few tokens take their experts one by one; many are sorted by expert and go through in blocks.
 ``jax.lax.ragged_dot`` would be shorter, but computes every expert on CPUs and, by default, GPUs.
+Where experts are dealt out to devices, each takes the pairs of token and expert that are its own;
+what the others give is added by the one sum over devices that tensor parallelism needs anyway.
 
 Routing as in Grok-1's published reference: softmax over all experts in float32, then the top ones,
 their probabilities not normalised again.
@@ -16,7 +18,6 @@ from jax import lax
 from grokdist_runtime import grouped_experts
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import dot, matmul
-from grokdist_runtime.sharding import MODEL
 from grokdist_runtime.spec import ModelSpec
 
 _MIN_BLOCK = 8
@@ -59,17 +60,17 @@ def experts(
         ``[n, D]`` float32, summed over devices.
     """
     gate, chosen = route(x, weights.router, layer, spec)
-    pairs = chosen.size
-    if spec.kernels == "pallas" and grouped_experts.fits(pairs, weights):
-        chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)
-        out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)
-    elif pairs <= spec.config.num_experts:
-        out = _one_by_one(x, in_use, chosen, weights, layer, spec)  # [n, k, D]
+    chosen = _here(chosen, in_use, spec)
+    if spec.kernels == "pallas" and grouped_experts.fits(chosen.size, weights):
+        out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)  # [n, k, D]
+    elif chosen.size <= spec.config.num_experts:
+        out = _one_by_one(x, chosen, weights, layer, spec)
     else:
-        chosen = jnp.where(in_use[:, None], chosen, spec.config.num_experts)
         out = _in_blocks(x, chosen, weights, layer, spec)
-    mixed = jnp.sum(gate[..., None] * out, axis=1)  # [n, D] float32
-    summed: jax.Array = lax.psum(mixed, MODEL)
+    # What is not here holds zeros, or what a block that reached too far left there.
+    here = (chosen < spec.local_experts)[..., None]
+    mixed = jnp.sum(jnp.where(here, gate[..., None] * out, 0.0), axis=1)  # [n, D] float32
+    summed: jax.Array = lax.psum(mixed, (*spec.rules.ffn, *spec.rules.experts))
     return summed
 
 
@@ -87,9 +88,18 @@ def expert(
     return matmul(hidden, weights.down, at, spec)
 
 
+def _here(chosen: jax.Array, in_use: jax.Array, spec: ModelSpec) -> jax.Array:
+    """Places ``[n, k]`` among this device's experts; past the last where there is nothing to do.
+
+    That is for experts of another device, and for rows that are not in use.
+    """
+    count = spec.local_experts
+    place = chosen - lax.axis_index(spec.rules.experts) * count
+    return jnp.where((place >= 0) & (place < count) & in_use[:, None], place, count)
+
+
 def _one_by_one(
     x: jax.Array,
-    in_use: jax.Array,
     chosen: jax.Array,
     weights: LayerWeights[jax.Array],
     layer: jax.Array,
@@ -104,12 +114,13 @@ def _one_by_one(
         result = expert(row, weights, layer, flat[pair], spec)
         return lax.dynamic_update_slice_in_dim(out, result, pair, 0)
 
-    def add_pair_in_use(pair: jax.Array, out: jax.Array) -> jax.Array:
-        out = lax.cond(in_use[pair // selected], add_pair, lambda _, out: out, pair, out)
-        return out
+    def add_pair_if_here(pair: jax.Array, out: jax.Array) -> jax.Array:
+        here = flat[pair] < spec.local_experts
+        extended: jax.Array = lax.cond(here, add_pair, lambda _, out: out, pair, out)
+        return extended
 
-    # A single token is always in use, and its loop must not wait for a condition.
-    add = add_pair if tokens == 1 else add_pair_in_use
+    # A single token is always in use: where all experts are here too, nothing is to be asked.
+    add = add_pair if tokens == 1 and not spec.rules.experts else add_pair_if_here
     out = jnp.zeros((tokens * selected, x.shape[1]), jnp.float32)
     results: jax.Array = lax.fori_loop(0, tokens * selected, add, out)
     return results.reshape(tokens, selected, -1)
@@ -128,9 +139,10 @@ def _in_blocks(
     writes there too; the next block, which starts exactly there, overwrites that.
     """
     tokens, selected = chosen.shape
-    count, pairs = spec.config.num_experts, tokens * selected
-    block = min(_MAX_BLOCK, max(_MIN_BLOCK, 1 << (pairs // count - 1).bit_length()))
-    flat = chosen.reshape(-1)  # experts; ``count`` for rows not in use
+    count, pairs = spec.local_experts, tokens * selected
+    share = pairs // spec.config.num_experts
+    block = min(_MAX_BLOCK, max(_MIN_BLOCK, 1 << (share - 1).bit_length()))
+    flat = chosen.reshape(-1)  # places; ``count`` where there is nothing to do
     order = jnp.argsort(flat, stable=True)  # [pairs]
     sizes = jnp.sum(flat[:, None] == jnp.arange(count), axis=0, dtype=jnp.int32)  # [E]
     starts = jnp.cumsum(sizes) - sizes  # [E] first row of each expert

@@ -39,7 +39,6 @@ _LAYER_TENSORS = {
     "up": "moe/linear_v/w",
     "down": "moe/linear_1/w",
 }
-_SPLIT_INPUTS = ("ffn", "q_dim")
 
 T = TypeVar("T")
 
@@ -171,8 +170,7 @@ def _stacked(tensor: TensorSpec, name: str, spec: ModelSpec) -> Any:
     if tensor.scales_shape is None:
         return values
     rows, groups = tensor.shape[-2], tensor.scales_shape[-2]
-    split = spec.model_shards if tensor.axes[-2] in _SPLIT_INPUTS else 1
-    units = scale_groups(rows, groups, split)
+    units = scale_groups(rows, groups, spec.parts(tensor.axes[-2]))
     scales = dataclasses.replace(
         values,
         shape=(depth, *tensor.shape[:-2], units, tensor.shape[-1]),

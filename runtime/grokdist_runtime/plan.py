@@ -1,10 +1,10 @@
 """What a model needs on given devices, and how fast it could be at most: arithmetic only.
 
-Bytes follow from the one table of tensors and from the rules by which the runtime splits, stores
-and computes; they are restated here without JAX, since a plan must need no device, and tests hold
-them equal to ``params.bytes_per_device`` and ``kv_cache.cache_bytes``. Weights and cache are exact;
-activations are an estimate. The speed is the roofline of memory bandwidth: every byte that a token
-needs read once at the peak rate, with no time for sums, communication or start of programs.
+Bytes follow from the table of tensors and the table of logical axes; how the runtime stores and
+computes is restated here without JAX, since a plan must need no device, and tests hold it equal to
+``params.bytes_per_device`` and ``kv_cache.cache_bytes``. Weights and cache are exact, activations
+an estimate. The speed is the roofline of memory bandwidth: every byte that a token needs read once
+at the peak rate, with no time for sums, communication or start of programs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Iterator
 
+from grokdist_runtime.axis_rules import AxisRules
 from grokdist_runtime.checkpoint.tensor_table import (
     EMBEDDINGS,
     ITEM_SIZE,
@@ -24,6 +24,14 @@ from grokdist_runtime.checkpoint.tensor_table import (
 from grokdist_runtime.config import COMPUTE_DTYPES, ModelConfig, check_kv_cache
 from grokdist_runtime.device_table import DEVICES, USABLE, Devices, of_kind
 from grokdist_runtime.errors import DeviceError
+from grokdist_runtime.mesh_shape import (
+    AUTO,
+    MeshShape,
+    auto_mesh,
+    parse_mesh,
+    sharer_counts,
+    undivided,
+)
 
 MIN_BUCKET = 128
 """Tokens that the smallest cache has room for; equal to ``kv_cache.MIN_BUCKET``."""
@@ -33,9 +41,7 @@ MAX_CHUNK = 256
 
 MAX_BATCH = 1 << 16
 _SCALES_DTYPE = "float32"  # whatever the checkpoint has
-_SPLIT_AXES = ("vocab", "ffn", "q_dim")
 _JAX_SHARE = 0.75  # of a GPU's memory, which JAX takes unless told otherwise
-_MESH = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class Plan:
     Attributes:
         config: The model.
         devices: What it is to run on.
-        mesh: Copies of the model, and devices that share each copy.
+        mesh: Devices along each axis.
         dtype: Of the embedding; a CPU has float32 whatever was asked for.
         cache_dtype: Of cached keys and values: ``dtype``, or ``int8`` with scales.
         context: Tokens of each sequence that there is to be room for.
@@ -78,7 +84,7 @@ class Plan:
 
     config: ModelConfig
     devices: Devices
-    mesh: tuple[int, int]
+    mesh: MeshShape
     dtype: str
     cache_dtype: str
     context: int
@@ -96,7 +102,7 @@ class Plan:
     @property
     def copy_bytes(self) -> int:
         """Weights of one copy of the model, wherever its parts lie, each counted once."""
-        return weight_bytes(self.config, 1, self.dtype).total
+        return weight_bytes(self.config, MeshShape(), self.dtype).total
 
     @property
     def spare(self) -> int:
@@ -110,22 +116,42 @@ class Plan:
             batch: Sequences that the copy continues by one token.
             tokens: Tokens in each sequence's cache.
         """
-        held = weight_bytes(self.config, 1, self.dtype)
+        held = weight_bytes(self.config, MeshShape(), self.dtype)
         used = distinct_experts(self.config, batch) / self.config.num_experts
-        own = _cache_bytes(self.config, self.mesh[1], self.cache_dtype, batch, tokens)
-        cache = own * self.mesh[1]
+        own = _cache_bytes(self.config, self.mesh, self.cache_dtype, batch, tokens)
+        cache = own * self.mesh.sharers
         return held.rest + round(held.experts * used) + cache
 
     def tokens_per_s(self, *, batch: int, tokens: int = 0) -> float | None:
         """The roofline for all sequences together; None where the bandwidth is unknown."""
         if self.devices.bytes_per_s is None:
             return None
-        data, model = self.mesh
+        data = self.mesh.data
         own = batch // data if batch % data == 0 else batch
-        # A host has one memory, however many devices it plays, and it serves every copy.
-        readers = 1 / data if self.devices.family == "host" else model
-        read = self.bytes_read(batch=own, tokens=tokens)
-        return batch * self.devices.bytes_per_s * readers / read
+        if self.devices.family == "host":
+            # It has one memory, however many devices it plays, and that serves every copy.
+            read = data * float(self.bytes_read(batch=own, tokens=tokens))
+        else:
+            read = self._busiest_read(batch=own, tokens=tokens)
+        return batch * self.devices.bytes_per_s / read
+
+    def _busiest_read(self, *, batch: int, tokens: int) -> float:
+        """Bytes that one step reads on the device that has most to do, on which all others wait.
+
+        Tensor parallelism gives all the same. Where experts are dealt out, some devices hold more
+        of those that the tokens chose than others; copied heads are read by each copy.
+        """
+        config, mesh = self.config, self.mesh
+        rules = AxisRules.for_shape(config, mesh)
+        held = weight_bytes(config, MeshShape(), self.dtype)
+        embedding = config.vocab_size * config.emb_size * ITEM_SIZE[self.dtype]
+        used = busiest_experts(config, mesh.expert, batch) / config.num_experts
+        return (
+            held.experts * used / mesh.model
+            + embedding / mesh.along(rules.vocab)
+            + (held.rest - embedding) / mesh.along(rules.q_dim)
+            + _cache_bytes(config, mesh, self.cache_dtype, batch, tokens)
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,7 +182,7 @@ def make_plan(
     Args:
         config: The model.
         devices: What it is to run on.
-        mesh: ``DxM``; None for what ``run`` takes: one copy, over as many as it divides over.
+        mesh: ``DxM`` or ``DxMxE``; None or ``auto`` for what ``run`` takes, ``auto_mesh``.
         context: Tokens of each sequence; None for all that the model can attend to.
         batch: Sequences at once.
         dtype: Compute dtype; None for the model's own.
@@ -177,24 +203,24 @@ def make_plan(
     if asked not in COMPUTE_DTYPES:
         raise DeviceError(f"dtype is {asked[:40]!r}; expected one of {', '.join(COMPUTE_DTYPES)}")
     check_kv_cache(kv_cache)
-    data, model = sizes = _mesh(config, devices, mesh)
+    shape = _mesh(config, devices, mesh, batch)
     on_host = devices.family == "host"
     held = "float32" if on_host else asked
     size = bucket_size(context)
-    own = batch // data if batch % data == 0 else batch
+    own = batch if batch % shape.data else batch // shape.data
     cached = kv_cache or held
-    cache = _cache_bytes(config, model, cached, own, size)
+    cache = _cache_bytes(config, shape, cached, own, size)
     growing = cache // 2 if size > MIN_BUCKET else 0  # the smaller bucket, while it is copied
     per_device = Bytes(
-        weights=weight_bytes(config, model, held).total,
+        weights=weight_bytes(config, shape, held).total,
         kv_cache=cache,
-        activations=max(_activation_bytes(config, model, held, own, size), growing),
+        activations=max(_activation_bytes(config, shape, held, own, size), growing),
     )
-    needed = per_device.total * (data * model if on_host else 1)
+    needed = per_device.total * (shape.devices if on_host else 1)
     return Plan(
         config=config,
         devices=devices,
-        mesh=sizes,
+        mesh=shape,
         dtype=held,
         cache_dtype=cached,
         context=context,
@@ -202,7 +228,7 @@ def make_plan(
         batch=batch,
         per_device=per_device,
         needed=needed,
-        notes=tuple(_notes(config, devices, sizes, asked, batch, needed)),
+        notes=tuple(_notes(config, devices, shape, asked, batch, needed)),
     )
 
 
@@ -219,13 +245,13 @@ def would_fit(plan: Plan) -> tuple[str, ...]:
     found = []
     own = plan.devices.name.partition("x")[2]
     for kind in sorted(DEVICES, key=lambda kind: kind.name != own):
-        for count in _divisors(plan.config):
+        for count in sharer_counts(plan.config):
             if again(of_kind(kind, count), context=plan.context, batch=plan.batch).fits:
                 found.append(f"--devices {count}x{kind.name}")
                 break
     if plan.devices.family == "host":
         found.append(f"--devices cpu:{math.ceil(plan.needed / USABLE / 1e9)}GB")
-    here = functools.partial(again, plan.devices, mesh=f"{plan.mesh[0]}x{plan.mesh[1]}")
+    here = functools.partial(again, plan.devices, mesh=str(plan.mesh))
     for tokens in _halvings(plan.cache_tokens, MIN_BUCKET):
         if here(context=tokens, batch=plan.batch).fits:
             found.append(f"--context {tokens}")
@@ -238,11 +264,12 @@ def would_fit(plan: Plan) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def weight_bytes(config: ModelConfig, shards: int, dtype: str) -> WeightBytes:
-    """Weights on each of the devices that share one copy of the model."""
+def weight_bytes(config: ModelConfig, mesh: MeshShape, dtype: str) -> WeightBytes:
+    """Weights on each device."""
+    rules = AxisRules.for_shape(config, mesh)
     experts = rest = 0
     for tensor in tensor_table(config):
-        held = _tensor_bytes(config, tensor, shards, dtype)
+        held = _tensor_bytes(tensor, rules, mesh, dtype)
         if tensor.axes[0] == "experts":
             experts += held
         else:
@@ -261,40 +288,43 @@ def distinct_experts(config: ModelConfig, batch: int) -> float:
     return float(config.num_experts * (1 - rest**batch))
 
 
-def _tensor_bytes(config: ModelConfig, tensor: TensorSpec, shards: int, dtype: str) -> int:
-    split = math.prod(shards for axis in tensor.axes if _is_split(config, axis, shards))
+def busiest_experts(config: ModelConfig, groups: int, batch: int) -> float:
+    """Of ``distinct_experts``, how many the fullest of so many groups holds at least."""
+    even = distinct_experts(config, batch) / groups
+    return max(even, math.ceil(config.num_selected_experts / groups))
+
+
+def _tensor_bytes(tensor: TensorSpec, rules: AxisRules, mesh: MeshShape, dtype: str) -> int:
+    split = math.prod(mesh.along(rules.axes(axis)) for axis in tensor.axes)
     stored = dtype if tensor.name == EMBEDDINGS else tensor.dtype
     held = math.prod(tensor.shape) // split * ITEM_SIZE[stored]
     if tensor.scales_shape is None:
         return held
     rows, groups = tensor.shape[-2], tensor.scales_shape[-2]
-    parts = shards if _is_split(config, tensor.axes[-2], shards) else 1
+    parts = mesh.along(rules.axes(tensor.axes[-2]))
     units = rows // math.gcd(rows // groups, rows // parts)  # as quantised.scale_groups
     scales = math.prod((*tensor.shape[:-2], units, tensor.shape[-1]))
     return held + scales // split * ITEM_SIZE[_SCALES_DTYPE]
 
 
-def _is_split(config: ModelConfig, axis: str, shards: int) -> bool:
-    if axis == "kv_dim":
-        return config.num_kv_heads % shards == 0
-    return axis in _SPLIT_AXES
-
-
-def _cache_bytes(config: ModelConfig, shards: int, dtype: str, batch: int, tokens: int) -> int:
+def _cache_bytes(config: ModelConfig, mesh: MeshShape, dtype: str, batch: int, tokens: int) -> int:
     """Keys and values on one device; ``batch`` sequences are this device's own."""
     scale = ITEM_SIZE[_SCALES_DTYPE] if dtype == "int8" else 0
     per_head = config.key_size * ITEM_SIZE[dtype] + scale
-    return 2 * config.num_layers * _kv_heads(config, shards) * batch * tokens * per_head
+    return 2 * config.num_layers * _kv_heads(config, mesh) * batch * tokens * per_head
 
 
-def _kv_heads(config: ModelConfig, shards: int) -> int:
+def _kv_heads(config: ModelConfig, mesh: MeshShape) -> int:
     """Key and value heads in one device's cache, as ``ModelSpec.local_kv_heads``."""
+    shards = mesh.along(AxisRules.for_shape(config, mesh).q_dim)
     if config.num_kv_heads % shards == 0:
         return config.num_kv_heads // shards
     return 1 if shards % config.num_kv_heads == 0 else config.num_q_heads // shards
 
 
-def _activation_bytes(config: ModelConfig, shards: int, dtype: str, batch: int, tokens: int) -> int:
+def _activation_bytes(
+    config: ModelConfig, mesh: MeshShape, dtype: str, batch: int, tokens: int
+) -> int:
     """Bytes alive at once while a chunk of each sequence's prompt is taken in.
 
     Counts the arrays of ``layers`` and ``moe`` one by one, each phase's at its fullest, and one
@@ -304,11 +334,12 @@ def _activation_bytes(config: ModelConfig, shards: int, dtype: str, batch: int, 
     chunk = min(MAX_CHUNK, tokens)
     rows, emb = batch * chunk, config.emb_size
     pairs = rows * config.num_selected_experts
-    heads, ffn = config.num_q_heads // shards, config.ffn_size // shards
+    heads = config.num_q_heads // mesh.along(AxisRules.for_shape(config, mesh).q_dim)
+    ffn = config.ffn_size // mesh.model
     stream = 6 * rows * emb * wide  # residual, normalised, sums and their copies
     q_and_mixed = 4 * rows * heads * config.key_size * wide
     logits = 3 * batch * heads * chunk * tokens * wide  # capped, masked, weights
-    layer_cache = _cache_bytes(config, shards, dtype, batch, tokens) // config.num_layers
+    layer_cache = _cache_bytes(config, mesh, dtype, batch, tokens) // config.num_layers
     attention = q_and_mixed + logits + layer_cache
     block = min(64, pairs)
     moe = 4 * (pairs + block) * emb * wide + 3 * block * ffn * wide
@@ -317,44 +348,16 @@ def _activation_bytes(config: ModelConfig, shards: int, dtype: str, batch: int, 
     return stream + widened + max(attention, moe, head)
 
 
-def _mesh(config: ModelConfig, devices: Devices, text: str | None) -> tuple[int, int]:
-    if text is None:
-        counts = [count for count in _divisors(config) if count <= devices.count]
-        return 1, max(counts)
-    match = _MESH.fullmatch(text)
-    if match is None:
+def _mesh(config: ModelConfig, devices: Devices, text: str | None, batch: int) -> MeshShape:
+    if text is None or text == AUTO:
+        return auto_mesh(config, devices.count, batch=batch)
+    shape = parse_mesh(text)
+    AxisRules.for_shape(config, shape)
+    if devices.family != "host" and shape.devices > devices.count:
         raise DeviceError(
-            f"mesh is {text[:40]!r}; expected DxM, data by model devices",
-            hint="for example --mesh 1x8 splits the model over 8 devices",
+            f"mesh {shape} needs {shape.devices} devices; {devices.name} has {devices.count}"
         )
-    data, model = int(match[1]), int(match[2])
-    if (bad := _undivided(config, model)) != "":
-        raise DeviceError(
-            f"mesh {text}: {bad} over {model} devices",
-            hint=f"expected M one of {', '.join(map(str, _divisors(config)))}",
-        )
-    if devices.family != "host" and data * model > devices.count:
-        raise DeviceError(
-            f"mesh {text} needs {data * model} devices; {devices.name} has {devices.count}"
-        )
-    return data, model
-
-
-def _undivided(config: ModelConfig, shards: int) -> str:
-    """What of the model cannot be split over so many devices; empty if all can."""
-    sizes = (
-        ("num_q_heads", config.num_q_heads),
-        ("ffn_size", config.ffn_size),
-        ("vocab_size", config.vocab_size),
-    )
-    bad = [f"{what} {size}" for what, size in sizes if size % shards]
-    return f"{' and '.join(bad)} {'do' if len(bad) > 1 else 'does'} not divide" if bad else ""
-
-
-def _divisors(config: ModelConfig) -> list[int]:
-    """How many devices can share one copy of the model, ascending."""
-    most = math.gcd(config.num_q_heads, config.ffn_size, config.vocab_size)
-    return [count for count in range(1, most + 1) if most % count == 0]
+    return shape
 
 
 def _halvings(start: int, least: int) -> Iterator[int]:
@@ -365,31 +368,41 @@ def _halvings(start: int, least: int) -> Iterator[int]:
 def _notes(
     config: ModelConfig,
     devices: Devices,
-    mesh: tuple[int, int],
+    mesh: MeshShape,
     asked: str,
     batch: int,
     needed: int,
 ) -> Iterator[str]:
-    data, model = mesh
     if devices.family == "host":
         if asked != "float32":
             yield f"a CPU computes in float32, which is finer than {asked}"
         if devices.bytes_per_s is None:
             yield "the memory's bandwidth is unknown, and the roofline with it: cpu:SIZE@RATEGB/s"
-    elif (idle := devices.count - data * model) > 0:
-        why = _undivided(config, devices.count)
-        because = f": {why} over {devices.count}" if why else ""
-        yield f"{idle} of {devices.count} devices stay idle with mesh {data}x{model}{because}"
+    elif (idle := devices.count - mesh.devices) > 0:
+        why = undivided(config, MeshShape(model=devices.count))
+        because = f": {why}" if why else ""
+        yield f"{idle} of {devices.count} devices stay idle with mesh {mesh}{because}"
         room = devices.usable_bytes
-        if needed > room and needed * model <= room * devices.count:
+        if needed > room and needed * mesh.sharers <= room * devices.count:
             yield f"all {devices.count} together have the room; it is the split that does not fit"
-    if config.num_kv_heads % model:
+    heads = mesh.along(AxisRules.for_shape(config, mesh).q_dim)
+    if heads < mesh.sharers:
         yield (
-            f"{config.num_kv_heads} key and value heads do not divide over {model} devices:"
+            f"{config.num_q_heads} query heads do not divide over {mesh.sharers} devices: they go"
+            f" over {heads}, and {mesh.sharers // heads} devices each compute the same ones"
+        )
+    if config.num_kv_heads % heads:
+        yield (
+            f"{config.num_kv_heads} key and value heads do not divide over {heads} devices:"
             " their weights are copied to each"
         )
-    if data > 1 and batch % data:
-        yield f"batch {batch} does not divide over {data} copies: each does all of it"
+    if mesh.expert > 1:
+        yield (
+            f"experts lie in {mesh.expert} groups: with few tokens some devices wait for others,"
+            " longer than the roofline says"
+        )
+    if mesh.data > 1 and batch % mesh.data:
+        yield f"batch {batch} does not divide over {mesh.data} copies: each does all of it"
     if (
         devices.family == "gpu"
         and _JAX_SHARE * devices.memory_bytes < needed <= devices.usable_bytes

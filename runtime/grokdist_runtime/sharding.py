@@ -1,8 +1,7 @@
-"""How the model lies on a mesh of devices: one table from logical axes to mesh axes.
+"""Meshes of devices, and the table of logical axes in JAX's terms.
 
-``data`` copies the model and splits batches; ``model`` splits attention heads, the experts' hidden
-columns and the vocabulary. To try another layout change ``ShardingRules.for_mesh``; shapes,
-loader and forward pass follow.
+The table itself is ``axis_rules``; what a mesh's axes mean, and what ``auto`` takes, is
+``mesh_shape``.
 """
 
 from __future__ import annotations
@@ -13,99 +12,63 @@ from collections.abc import Sequence
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from grokdist_runtime.axis_rules import AxisRules
 from grokdist_runtime.config import ModelConfig
-from grokdist_runtime.devices import parse_mesh
 from grokdist_runtime.errors import DeviceError
-
-DATA = "data"
-MODEL = "model"
+from grokdist_runtime.mesh_shape import AXES, MeshShape, auto_mesh, parse_mesh
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ShardingRules:
-    """The mesh axis of each logical axis; ``None`` means that every device holds all of it.
-
-    Attributes:
-        layer: Stacked layers.
-        vocab: Rows of the embedding.
-        emb: The residual stream.
-        experts: Experts; each device holds a slice of all of them, since with few tokens most
-            experts rest and their devices would too.
-        ffn: Hidden columns of an expert.
-        q_dim: Query heads times head size.
-        kv_dim: Key or value heads times head size, in the weights.
-        kv_heads: Key and value heads in the cache.
-        batch: Sequences.
-    """
-
-    layer: str | None = None
-    vocab: str | None = MODEL
-    emb: str | None = None
-    experts: str | None = None
-    ffn: str | None = MODEL
-    q_dim: str | None = MODEL
-    kv_dim: str | None = MODEL
-    kv_heads: str | None = MODEL
-    batch: str | None = DATA
+class ShardingRules(AxisRules):
+    """The table, for arrays on a mesh."""
 
     @classmethod
     def for_mesh(cls, config: ModelConfig, mesh: Mesh) -> ShardingRules:
         """The rules for one model on one mesh.
 
-        Key and value weights are copied to every device where their heads do not divide.
-
         Raises:
-            DeviceError: Query heads, hidden columns or vocabulary do not divide over the mesh.
+            DeviceError: A size of the model does not divide over the mesh.
         """
-        shards = mesh.shape[MODEL]
-        for what, size in (
-            ("num_q_heads", config.num_q_heads),
-            ("ffn_size", config.ffn_size),
-            ("vocab_size", config.vocab_size),
-        ):
-            if size % shards:
-                raise DeviceError(
-                    f"{what} {size} does not divide over {shards} model devices; "
-                    f"expected a divisor of {size}",
-                    hint="choose another --mesh, for example 1x1",
-                )
-        return cls(kv_dim=None if config.num_kv_heads % shards else MODEL)
+        return cls.for_shape(config, shape_of(mesh))
 
     def spec(self, axes: Sequence[str]) -> PartitionSpec:
         """The partition of an array with these logical axes."""
-        return PartitionSpec(*(getattr(self, axis) for axis in axes))
+        return PartitionSpec(*(self.axes(axis) or None for axis in axes))
 
     def sharding(self, mesh: Mesh, axes: Sequence[str]) -> NamedSharding:
         """The same, on a mesh."""
         return NamedSharding(mesh, self.spec(axes))
 
 
+def shape_of(mesh: Mesh) -> MeshShape:
+    """Devices along each of the mesh's axes."""
+    return MeshShape(**{axis: int(mesh.shape[axis]) for axis in AXES})
+
+
 def make_mesh(text: str, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Builds the mesh ``"DxM"`` from the first ``D * M`` devices.
+    """Builds the mesh ``"DxM"`` or ``"DxMxE"`` from the first devices.
 
     Raises:
         DeviceError: The text is malformed or there are too few devices.
     """
-    data, model = parse_mesh(text)
-    found = list(jax.devices() if devices is None else devices)
-    if data * model > len(found):
+    return _mesh(parse_mesh(text), list(jax.devices() if devices is None else devices))
+
+
+def default_mesh(config: ModelConfig, *, batch: int = 1) -> Mesh:
+    """The mesh that ``auto`` takes of all devices; see ``mesh_shape.auto_mesh``."""
+    devices = jax.devices()
+    return _mesh(auto_mesh(config, len(devices), batch=batch), devices)
+
+
+def _mesh(shape: MeshShape, devices: Sequence[jax.Device]) -> Mesh:
+    if shape.devices > len(devices):
         raise DeviceError(
-            f"mesh {text} needs {data * model} devices; this machine has {len(found)}",
-            hint="choose a smaller --mesh, for example 1x1",
+            f"mesh {shape} needs {shape.devices} devices; this machine has {len(devices)}",
+            hint="--mesh auto takes those there are",
         )
     return jax.make_mesh(
-        (data, model),
-        (DATA, MODEL),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=found[: data * model],
+        tuple(getattr(shape, axis) for axis in AXES),
+        AXES,
+        axis_types=(AxisType.Auto,) * len(AXES),
+        devices=devices[: shape.devices],
     )
-
-
-def default_mesh(config: ModelConfig) -> Mesh:
-    """One copy of the model over as many of the devices as its axes divide over."""
-    devices = jax.devices()
-    for count in range(len(devices), 1, -1):
-        sizes = (config.num_q_heads, config.ffn_size, config.vocab_size)
-        if not any(size % count for size in sizes):
-            return make_mesh(f"1x{count}", devices)
-    return make_mesh("1x1", devices)

@@ -1,7 +1,7 @@
 """What a compiled program knows in advance: the model's sizes, and how they are split.
 
 Hashable, so that it can be closed over or passed to ``jax.jit`` as a static argument. Sizes named
-``local`` are those that one device of the ``model`` axis sees inside ``shard_map``.
+``local`` are those that one device sees inside ``shard_map``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from grokdist_runtime.config import ModelConfig, check_kv_cache
-from grokdist_runtime.sharding import MODEL, ShardingRules
+from grokdist_runtime.mesh_shape import MeshShape
+from grokdist_runtime.sharding import ShardingRules, shape_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,8 @@ class ModelSpec:
 
     Attributes:
         config: The model's sizes and constants; ``compute_dtype`` is the one in effect.
-        mesh: The devices, axes ``data`` and ``model``.
-        rules: Which logical axis is split over which mesh axis.
+        mesh: The devices, axes ``data``, ``model`` and ``expert``.
+        rules: Which logical axis is split over which mesh axes.
         on_cpu: Chooses the forms that XLA compiles well for CPUs.
         kv_cache: ``int8`` to round cached keys and values; None keeps them as they are computed.
         kernels: Who multiplies by int8 matrices: ``plain`` is XLA; ``pallas`` is our own kernel for
@@ -73,7 +74,16 @@ class ModelSpec:
     @property
     def model_shards(self) -> int:
         """Devices that share one copy of the model."""
-        return int(self.mesh.shape[MODEL])
+        return self.shape.sharers
+
+    @property
+    def shape(self) -> MeshShape:
+        """Devices along each axis of the mesh."""
+        return shape_of(self.mesh)
+
+    def parts(self, axis: str) -> int:
+        """How many parts a logical axis is cut into."""
+        return self.shape.along(self.rules.axes(axis))
 
     @property
     def dtype(self) -> DTypeLike:
@@ -94,9 +104,14 @@ class ModelSpec:
         return jnp.dtype(jnp.int8) if self.kv_cache == "int8" else self.dtype
 
     @property
+    def local_experts(self) -> int:
+        """Experts of each layer on one device."""
+        return self.config.num_experts // self.parts("experts")
+
+    @property
     def local_q_heads(self) -> int:
         """Query heads on one device."""
-        return self.config.num_q_heads // self.model_shards
+        return self.config.num_q_heads // self.parts("q_dim")
 
     @property
     def local_kv_heads(self) -> int:
@@ -105,7 +120,7 @@ class ModelSpec:
         Where the heads divide over the devices each keeps its share. Where they do not, each
         keeps the one head its queries share, or, if they share none, one copy for each query.
         """
-        heads, shards = self.config.num_kv_heads, self.model_shards
+        heads, shards = self.config.num_kv_heads, self.parts("q_dim")
         if heads % shards == 0:
             return heads // shards
         if shards % heads == 0:
@@ -113,16 +128,17 @@ class ModelSpec:
         return self.local_q_heads
 
     def kv_head_table(self) -> np.ndarray | None:
-        """``[model_shards, local_kv_heads]``: which heads of replicated K and V a device keeps.
+        """``[parts, local_kv_heads]``: which heads of copied K and V each part of the heads keeps.
 
-        ``None`` where the weights themselves are split and nothing is to be selected.
+        ``None`` where the weights are cut as the heads are and nothing is to be selected.
         """
-        if self.rules.kv_dim is not None:
+        if self.rules.kv_dim == self.rules.kv_heads:
             return None
+        parts = self.parts("q_dim")
         queries = self.local_q_heads // self.local_kv_heads
-        first = np.arange(self.model_shards * self.local_kv_heads) * queries
+        first = np.arange(parts * self.local_kv_heads) * queries
         heads = first // self.config.queries_per_kv_head
-        return heads.reshape(self.model_shards, self.local_kv_heads).astype(np.int32)
+        return heads.reshape(parts, self.local_kv_heads).astype(np.int32)
 
 
 def _fastest_kernels(platform: str) -> str:

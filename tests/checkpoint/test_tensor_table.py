@@ -127,6 +127,7 @@ def test_axes_name_every_dimension(config: ModelConfig) -> None:
         "emb": config.emb_size,
         "ffn": config.ffn_size,
         "experts": config.num_experts,
+        "routes": config.num_experts,
         "q_dim": config.num_q_heads * config.key_size,
         "kv_dim": config.num_kv_heads * config.key_size,
         "groups": None,

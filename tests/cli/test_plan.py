@@ -98,7 +98,7 @@ def test_a_directory_is_planned_by_its_config(cli: Cli, tmp_path: Path, reposito
         (["nothing"], 13, "unknown model 'nothing'"),
         (["--devices", "8xZ80"], 2, "devices '8xZ80' are unknown; expected a count and one of"),
         (["--devices", "0xH100"], 2, "expected from 1 to 4096"),
-        (["--devices", "3xH200", "--mesh", "1x3"], 2, "do not divide over 3 devices"),
+        (["--devices", "3xH200", "--mesh", "1x3"], 2, "do not divide over 3 model devices"),
         (["--devices", "8xH100", "--mesh", "1x16"], 2, "needs 16 devices; 8xH100 has 8"),
         (["--mesh", "x"], 2, "expected DxM"),
         (["--context", "8193"], 2, "expected from 1 to 8192"),

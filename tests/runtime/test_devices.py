@@ -36,8 +36,9 @@ from grokdist_runtime.devices import simulate, simulate_for_mesh
 from grokdist_runtime.errors import DeviceError
 import jax
 simulate_for_mesh(None)
+simulate_for_mesh("auto")
 simulate_for_mesh("1x1")
-simulate_for_mesh("2x4")
+simulate_for_mesh("2x2x2")
 print(jax.device_count())
 simulate(8)
 try:

@@ -15,7 +15,7 @@ from grokdist_runtime.config import ModelConfig
 from grokdist_runtime.device_table import DEVICES, Devices, host, of_kind, parse_devices
 from grokdist_runtime.errors import DeviceError
 from grokdist_runtime.plan import Plan, distinct_experts, make_plan, would_fit
-from grokdist_runtime.sharding import default_mesh, make_mesh
+from grokdist_runtime.sharding import default_mesh, make_mesh, shape_of
 from grokdist_runtime.spec import ModelSpec
 from tests.runtime.random_checkpoint import small_config
 
@@ -41,7 +41,9 @@ class AsAccelerator(ModelSpec):
         return dataclasses.replace(ModelSpec.create(config, mesh, kv_cache=kv_cache), on_cpu=False)
 
 
-@pytest.mark.parametrize("mesh", ["1x1", "1x2", "1x4", "1x8", "2x1", "2x4", "4x2"])
+@pytest.mark.parametrize(
+    "mesh", ["1x1", "1x2", "1x4", "1x8", "2x4", "4x2", "1x2x4", "1x1x8", "2x2x2"]
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("cache", [None, "int8"])
 @pytest.mark.parametrize(
@@ -52,6 +54,7 @@ class AsAccelerator(ModelSpec):
         {"num_q_heads": 24, "num_kv_heads": 3, "ffn_size": 64},
         {"num_q_heads": 16, "num_kv_heads": 4, "quantised_for_model_shards": 4},
         {"ffn_size": 48, "quantised_for_model_shards": 2},
+        {"vocab_size": 104, "num_q_heads": 16, "num_kv_heads": 2, "num_experts": 16},
     ],
 )
 def test_weights_and_cache_are_what_the_runtime_allocates(
@@ -61,7 +64,7 @@ def test_weights_and_cache_are_what_the_runtime_allocates(
     spec = AsAccelerator.create(config, make_mesh(mesh), kv_cache=cache)
     made = make_plan(config, TPU, mesh=mesh, batch=4, kv_cache=cache)
     assert made.per_device.weights == params.bytes_per_device(spec)
-    own = 4 // made.mesh[0]
+    own = 4 // made.mesh.data
     assert made.per_device.kv_cache == kv_cache.cache_bytes(spec, own, made.cache_tokens)
 
 
@@ -85,10 +88,11 @@ def test_what_is_restated_without_jax_is_what_the_runtime_says() -> None:
     for heads in (4, 8, 24):
         config = small_config(num_q_heads=heads, num_kv_heads=4)
         mesh = default_mesh(config)
-        assert make_plan(config, TPU).mesh == (mesh.shape["data"], mesh.shape["model"])
+        assert make_plan(config, TPU).mesh == shape_of(mesh)
+        assert make_plan(config, TPU, mesh="auto").mesh == shape_of(mesh)
 
 
-@pytest.mark.parametrize("mesh", ["1x1", "1x8"])
+@pytest.mark.parametrize("mesh", ["1x1", "1x8", "1x2x4"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_activations_are_no_less_than_xla_uses_and_not_far_more(mesh: str, batch: int) -> None:
     config = small_config(emb_size=64, ffn_size=128, vocab_size=512, sequence_len=256)
@@ -213,24 +217,47 @@ def test_where_grok_1_fits(grok_1: ModelConfig, devices: str, fits: bool) -> Non
 
 def test_three_devices_do_not_divide_grok_1(grok_1: ModelConfig) -> None:
     made = on(grok_1, "3xH200")
-    assert made.mesh == (1, 2)
+    assert str(made.mesh) == "1x2"
     assert not made.fits
-    assert "ffn_size 32768 and vocab_size 131072 do not divide over 3" in made.notes[0]
+    assert "ffn_size 32768 and vocab_size 131072 do not divide over 3 " in made.notes[0]
     assert "--devices 4xH200" in would_fit(made)
     with pytest.raises(DeviceError, match="ffn_size 32768 and vocab_size 131072 do not divide"):
         on(grok_1, "3xH200", mesh="1x3")
 
 
-def test_a_v5e_32_has_the_room_but_not_the_split(grok_1: ModelConfig) -> None:
+def test_experts_are_dealt_out_where_heads_divide_no_further(grok_1: ModelConfig) -> None:
     small, large = on(grok_1, "v5e-16"), on(grok_1, "v5e-32")
     assert small.copy_bytes > 16 * small.devices.memory_bytes
-    assert large.copy_bytes < 32 * large.devices.usable_bytes
-    # 48 query heads go over 16 devices at most, so that half of the larger slice is idle.
-    assert large.mesh == (1, 16)
-    assert not large.fits
-    assert any("num_q_heads 48 does not divide over 32" in note for note in large.notes)
-    assert any("all 32 together have the room" in note for note in large.notes)
+    # 48 query heads go over 16 devices at most, so that tensor parallelism alone would need these.
+    assert str(large.mesh) == "1x16x2"
+    assert large.fits
+    assert any("48 query heads do not divide over 32 devices" in note for note in large.notes)
+    assert any("experts lie in 2 groups" in note for note in large.notes)
+    tensor_parallel = on(grok_1, "v5e-32", mesh="1x16")
+    assert not tensor_parallel.fits
+    idle = "16 of 32 devices stay idle with mesh 1x16: num_q_heads 48 does not divide over 32"
+    assert any(idle in note for note in tensor_parallel.notes)
+    assert any("all 32 together have the room" in note for note in tensor_parallel.notes)
     assert not any("together" in note for note in small.notes)
+
+
+def test_the_busiest_device_bounds_the_roofline(grok_1: ModelConfig) -> None:
+    def speed(mesh: str, batch: int = 1) -> float:
+        found = on(grok_1, "8xH200", mesh=mesh).tokens_per_s(batch=batch)
+        assert found is not None
+        return found
+
+    # One token's two experts lie on two devices of eight, each of which reads a whole one.
+    assert speed("1x8") > 3 * speed("1x1x8")
+    assert speed("1x8") == pytest.approx(speed("1x4x2"), rel=1e-9)  # at best one in each group
+    # With many tokens every expert is needed, and so every device.
+    assert speed("1x8", 64) == pytest.approx(speed("1x1x8", 64), rel=1e-6)
+    # 32 devices compute 16 shares of the heads twice, and 32 of the experts once.
+    more, fewer = (on(grok_1, "v6e-32", mesh=mesh) for mesh in ("1x16x2", "1x16"))
+    one, other = more.tokens_per_s(batch=1), fewer.tokens_per_s(batch=1)
+    assert one is not None
+    assert other is not None
+    assert other < one < 2 * other
 
 
 def test_each_change_that_would_fit_does(grok_1: ModelConfig) -> None:
@@ -321,6 +348,8 @@ def test_devices_that_are_none(text: str) -> None:
     ("options", "message"),
     [
         ({"mesh": "1x3"}, "do not divide over 3"),
+        ({"mesh": "1x1x3"}, "num_experts 8 does not divide over 3 expert devices"),
+        ({"mesh": "2x4x2"}, "needs 16 devices; 8xv5e has 8"),
         ({"mesh": "8"}, "expected DxM"),
         ({"mesh": "4x4"}, "needs 16 devices; 8xv5e has 8"),
         ({"context": 0}, "expected from 1 to 64"),

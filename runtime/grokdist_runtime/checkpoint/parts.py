@@ -21,8 +21,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from grokdist_runtime.axis_rules import AxisRules
 from grokdist_runtime.checkpoint.tensor_table import TensorSpec, tensor_table
-from grokdist_runtime.errors import DeviceError
+from grokdist_runtime.mesh_shape import EXPERT, MODEL, MeshShape
 
 if TYPE_CHECKING:
     from grokdist_runtime.config import ModelConfig
@@ -36,6 +37,7 @@ Box = tuple[slice, ...]
 Place = tuple[int, int]
 """Which of how many equal pieces, counted from 0."""
 
+_WEIGHT_AXES = ("vocab", "ffn", "q_dim", "kv_dim", "experts")
 _MARK = re.compile(r"\.part-([1-9][0-9]{0,4})-of-([1-9][0-9]{0,4})", re.ASCII)
 _FILE = re.compile(r".*" + _MARK.pattern + r"\.safetensors", re.ASCII)
 
@@ -43,34 +45,19 @@ _FILE = re.compile(r".*" + _MARK.pattern + r"\.safetensors", re.ASCII)
 def axis_pieces(config: ModelConfig, *, model: int, experts: int = 1) -> Mapping[str, int]:
     """Into how many pieces a mesh cuts each logical axis; axes that are absent are not cut.
 
-    Key and value heads are copied to every device where they do not divide.
+    The table of ``axis_rules``, in numbers.
 
     Args:
         config: The model's sizes.
-        model: Devices that share heads, hidden columns and vocabulary.
-        experts: Devices that share the experts.
+        model: Devices along the mesh's ``model`` axis.
+        experts: Devices along its ``expert`` axis.
 
     Raises:
         DeviceError: Query heads, hidden columns, vocabulary or experts do not divide.
     """
-    for what, size, count in (
-        ("num_q_heads", config.num_q_heads, model),
-        ("ffn_size", config.ffn_size, model),
-        ("vocab_size", config.vocab_size, model),
-        ("num_experts", config.num_experts, experts),
-    ):
-        if count < 1 or size % count:
-            raise DeviceError(
-                f"{what} {size} does not divide into {count} parts; expected a divisor of {size}",
-                hint="choose another --mesh, for example 1x1",
-            )
-    return {
-        "vocab": model,
-        "ffn": model,
-        "q_dim": model,
-        "kv_dim": 1 if config.num_kv_heads % model else model,
-        "experts": experts,
-    }
+    shape = MeshShape(model=model, expert=experts)
+    rules = AxisRules.for_shape(config, shape)
+    return {axis: shape.along(rules.axes(axis)) for axis in _WEIGHT_AXES}
 
 
 def places(config: ModelConfig, *, model: Place, experts: Place = (0, 1)) -> Mapping[str, Place]:
@@ -79,15 +66,20 @@ def places(config: ModelConfig, *, model: Place, experts: Place = (0, 1)) -> Map
     Args:
         config: The model's sizes.
         model: The device's place on the mesh's ``model`` axis.
-        experts: Its place on the axis that shares the experts.
+        experts: Its place on the ``expert`` axis.
 
     Raises:
         DeviceError: As ``axis_pieces``.
     """
+    shape = MeshShape(model=model[1], expert=experts[1])
+    rules = AxisRules.for_shape(config, shape)
+    at = {MODEL: model[0], EXPERT: experts[0]}
     found = {}
-    for axis, count in axis_pieces(config, model=model[1], experts=experts[1]).items():
-        at = experts[0] if axis == "experts" else model[0]
-        found[axis] = (at if count > 1 else 0, count)
+    for axis in _WEIGHT_AXES:
+        index = 0
+        for name in rules.axes(axis):  # the outer one first
+            index = index * shape.along((name,)) + at[name]
+        found[axis] = (index, shape.along(rules.axes(axis)))
     return found
 
 
@@ -99,8 +91,6 @@ def grids(spec: TensorSpec, pieces: Mapping[str, int]) -> tuple[Grid, Grid | Non
         pieces: From ``axis_pieces``.
     """
     grid = tuple(pieces.get(axis, 1) for axis in spec.axes)
-    if spec.axes[-1] == "experts":  # the router: every device chooses among all experts
-        grid = (1,) * len(grid)
     if spec.scales_shape is None:
         return grid, None
     groups, rows = spec.scales_shape[-2], grid[-2]

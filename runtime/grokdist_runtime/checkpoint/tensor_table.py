@@ -46,7 +46,8 @@ class TensorSpec:
             rows ``g * in / groups`` up to ``(g + 1) * in / groups``.
         axes: a logical name for each dimension: ``vocab``, ``emb``, ``experts``, ``ffn``,
             ``q_dim`` (query heads times head size), ``kv_dim`` (key or value heads times head
-            size). The scales have the same axes, with ``groups`` in place of the last but one.
+            size), ``routes`` (the router's outputs, one for each expert). The scales have the same
+            axes, with ``groups`` in place of the last but one.
     """
 
     name: str
@@ -131,7 +132,7 @@ def _layer(config: ModelConfig, prefix: str) -> list[TensorSpec]:
         _quantised("multi_head_attention/linear/w", (q_dim, emb), ("q_dim", "emb"), groups),
         _quantised("multi_head_attention/query/w", (emb, q_dim), ("emb", "q_dim"), 1),
         _quantised("multi_head_attention/value/w", (emb, kv_dim), ("emb", "kv_dim"), 1),
-        _plain("router/w", (emb, experts), ("emb", "experts")),
+        _plain("router/w", (emb, experts), ("emb", "routes")),
     ]
     specs += [
         _plain(f"rms_norm{suffix}/scale", (emb,), ("emb",)) for suffix in ("", "_1", "_2", "_3")
