@@ -14,6 +14,14 @@ class KvCacheDtype(StrEnum):
     INT8 = "int8"
 
 
+class KernelNames(StrEnum):
+    """What ``--kernels`` takes."""
+
+    PLAIN = "plain"
+    NATIVE = "native"
+    PALLAS = "pallas"
+
+
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
@@ -23,6 +31,10 @@ StrictFreshness = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
+Kernels = Annotated[
+    KernelNames | None,
+    typer.Option(help="Who multiplies: XLA, C++ or a GPU kernel; default: the fastest here."),
+]
 KvCache = Annotated[
     KvCacheDtype | None,
     typer.Option(help="Round cached keys and values: smaller, and lossy; default: as computed."),

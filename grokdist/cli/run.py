@@ -58,6 +58,7 @@ def run(
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
     ] = None,
     kv_cache: options.KvCache = None,
+    kernels: options.Kernels = None,
     stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
     unsafe_unverified: Annotated[
         bool,
@@ -92,7 +93,9 @@ def run(
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
-    engine = load_engine(opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, out=out)
+    engine = load_engine(
+        opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, kernels=kernels, out=out
+    )
 
     from grokdist_runtime.sampling import SamplingParams
 
@@ -120,6 +123,7 @@ def load_engine(
     mesh: str | None,
     dtype: str | None,
     kv_cache: str | None = None,
+    kernels: str | None = None,
     out: Output,
 ) -> Engine:
     """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for."""
@@ -139,6 +143,7 @@ def load_engine(
         mesh=mesh,
         dtype=dtype,
         kv_cache=kv_cache,
+        kernels=kernels,
         compile_cache=home() / "cache" / "jax",
     )
     if dtype is not None and engine.runner.spec.dtype != dtype:

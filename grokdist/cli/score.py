@@ -29,6 +29,7 @@ def score(
         typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
     ] = None,
     kv_cache: options.KvCache = None,
+    kernels: options.Kernels = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -53,7 +54,9 @@ def score(
         opened = VerifiedModel(directory=Path(model), name=Path(model).name, trusted=None)
     else:
         opened = open_verified(model, memory=host_memory(), unsafe_unverified=False, out=out)
-    engine = load_engine(opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, out=out)
+    engine = load_engine(
+        opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, kernels=kernels, out=out
+    )
 
     from grokdist_runtime.engine import log_probabilities
 

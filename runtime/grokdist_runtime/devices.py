@@ -6,13 +6,13 @@ Everything here must run before the first JAX computation, so the command line c
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import jax
 
 from grokdist_runtime.errors import DeviceError
 from grokdist_runtime.mesh_shape import AUTO, parse_mesh
+from grokdist_runtime.private_directory import private_directory
 
 _FORCED_COUNT = "xla_force_host_platform_device_count"
 
@@ -59,18 +59,7 @@ def use_compilation_cache(directory: Path) -> None:
     Raises:
         DeviceError: The directory cannot be made, or is not private to this user.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.stat(follow_symlinks=False)
-    except OSError as error:
-        raise DeviceError(f"cannot use compile cache {directory}: {error.strerror}") from error
-    private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-    if not private or (hasattr(os, "getuid") and status.st_uid != os.getuid()):
-        raise DeviceError(
-            f"compile cache {directory} has mode {stat.filemode(status.st_mode)}; "
-            "expected a directory that only you can enter",
-            hint=f"chmod 700 {directory}",
-        )
+    private_directory(directory)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     # Every program counts: on a CPU each takes only a second, and starting is what one waits for.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -21,6 +21,7 @@ from grokdist_runtime.devices import use_compilation_cache
 from grokdist_runtime.errors import PromptError, TokenizerError
 from grokdist_runtime.events import Event
 from grokdist_runtime.generation import Generation
+from grokdist_runtime.kernels import choose
 from grokdist_runtime.loader import load_weights
 from grokdist_runtime.mesh_shape import AUTO
 from grokdist_runtime.prefill import Prefill
@@ -48,13 +49,22 @@ class Engine:
         tokenizer: ``None`` if the directory holds none.
         runner: Its compiled programs.
         load_s: Seconds it took to load.
+        plain_because: Why no faster kernels than XLA's are used; empty where some are.
     """
 
-    def __init__(self, runner: Runner, tokenizer: Tokenizer | None, *, load_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        tokenizer: Tokenizer | None,
+        *,
+        load_s: float = 0.0,
+        plain_because: str = "",
+    ) -> None:
         self.runner = runner
         self.config = runner.spec.config
         self.tokenizer = tokenizer
         self.load_s = load_s
+        self.plain_because = plain_because
         if tokenizer is not None and tokenizer.vocab_size > self.config.vocab_size:
             raise TokenizerError(
                 f"the tokenizer has {tokenizer.vocab_size} pieces; "
@@ -70,6 +80,7 @@ class Engine:
         mesh: str | None = None,
         dtype: str | None = None,
         kv_cache: str | None = None,
+        kernels: str | None = None,
         compile_cache: Path | None = None,
     ) -> Engine:
         """Loads ``config.json``, ``ckpt-0/`` or safetensors, and ``tokenizer.model`` if present.
@@ -80,6 +91,7 @@ class Engine:
             mesh: ``"DxM"`` or ``"DxMxE"``; by default, and for ``auto``, what ``auto_mesh`` takes.
             dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
             kv_cache: ``int8`` to round cached keys and values; by default they stay as computed.
+            kernels: ``plain``, ``native`` or ``pallas``; by default the fastest that works here.
             compile_cache: A private directory to keep compiled programs in between processes.
 
         Raises:
@@ -102,9 +114,12 @@ class Engine:
         if compile_cache is not None:
             use_compilation_cache(compile_cache)
         device_mesh = default_mesh(config) if mesh in (None, AUTO) else make_mesh(mesh)
-        spec = ModelSpec.create(config, device_mesh, kv_cache=kv_cache)
+        native = None if compile_cache is None else compile_cache / "native"
+        chosen = choose(device_mesh.devices.flat[0].platform, kernels, native)
+        spec = ModelSpec.create(config, device_mesh, kv_cache=kv_cache, kernels=chosen.name)
         runner = Runner(spec, load_weights(checkpoint, spec))
-        return cls(runner, tokenizer, load_s=time.perf_counter() - start)
+        load_s = time.perf_counter() - start
+        return cls(runner, tokenizer, load_s=load_s, plain_because=chosen.reason)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with nothing added.

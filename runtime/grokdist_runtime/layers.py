@@ -15,7 +15,7 @@ from jax import lax
 
 from grokdist_runtime.kv_cache import KVCache, extended
 from grokdist_runtime.params import LayerWeights
-from grokdist_runtime.quantised import Quantised, dot, matmul
+from grokdist_runtime.quantised import dot, matmul, matmuls
 from grokdist_runtime.spec import ModelSpec
 
 # Large enough to vanish in the softmax, and finite: a row with no visible key gives no NaN.
@@ -108,9 +108,11 @@ def attention(
     config = spec.config
     batch, new, _ = x.shape
     key_size = config.key_size
-    q = _project(x, weights.query, layer, spec)  # [B, T, H, key]
-    k = _keep_heads(_project(x, weights.key, layer, spec), spec)  # [B, T, K, key]
-    v = _keep_heads(_project(x, weights.value, layer, spec), spec)  # [B, T, K, key]
+    stacks = (weights.query, weights.key, weights.value)
+    projected = matmuls(x.reshape(batch * new, -1), stacks, (layer,), spec)
+    # [B, T, H, key], and twice [B, T, K, key] once the heads of this device are taken out
+    q, k, v = (flat.reshape(batch, new, -1, key_size) for flat in projected)
+    k, v = _keep_heads(k, spec), _keep_heads(v, spec)
     q, k = rotate(q, angles), rotate(k, angles)
     cache = extended(cache, k, v, layer, starts)
     q = q.reshape(batch, new, k.shape[2], -1, key_size)  # [B, T, K, H / K, key]
@@ -134,13 +136,6 @@ def attention(
 def _of_layer(stack: jax.Array, layer: jax.Array) -> jax.Array:
     part: jax.Array = lax.dynamic_index_in_dim(stack, layer, keepdims=False)
     return part
-
-
-def _project(x: jax.Array, w: Quantised, layer: jax.Array, spec: ModelSpec) -> jax.Array:
-    """``[B, T, D]`` to ``[B, T, heads, key]``."""
-    batch, new, width = x.shape
-    out = matmul(x.reshape(batch * new, width), w, (layer,), spec)
-    return out.reshape(batch, new, -1, spec.config.key_size)
 
 
 def _keep_heads(x: jax.Array, spec: ModelSpec) -> jax.Array:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from grokdist_runtime import grouped_experts
+from grokdist_runtime.native.grouped_matmul import grouped_matmul
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import dot, matmul
 from grokdist_runtime.spec import ModelSpec
@@ -61,8 +62,10 @@ def experts(
     """
     gate, chosen = route(x, weights.router, layer, spec)
     chosen = _here(chosen, in_use, spec)
-    if spec.kernels == "pallas" and grouped_experts.fits(chosen.size, weights):
-        out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)  # [n, k, D]
+    if spec.kernels == "native":
+        out = _natively(x, chosen, weights, layer, spec)  # [n, k, D]
+    elif spec.kernels == "pallas" and grouped_experts.fits(chosen.size, weights):
+        out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)
     elif chosen.size <= spec.config.num_experts:
         out = _one_by_one(x, chosen, weights, layer, spec)
     else:
@@ -96,6 +99,23 @@ def _here(chosen: jax.Array, in_use: jax.Array, spec: ModelSpec) -> jax.Array:
     count = spec.local_experts
     place = chosen - lax.axis_index(spec.rules.experts) * count
     return jnp.where((place >= 0) & (place < count) & in_use[:, None], place, count)
+
+
+def _natively(
+    x: jax.Array,
+    chosen: jax.Array,
+    weights: LayerWeights[jax.Array],
+    layer: jax.Array,
+    spec: ModelSpec,
+) -> jax.Array:
+    """``[n, k, D]`` float32: the kernel puts together the rows of each expert; none gives zero."""
+    experts = weights.gate.values.shape[1]
+    flat = chosen.reshape(-1)
+    matrix = jnp.where(flat < experts, layer * experts + flat, -1)  # [n * k]
+    stacks = [(w.values, w.scales) for w in (weights.gate, weights.up, weights.down)]
+    gate, up = grouped_matmul(x.astype(spec.dtype), matrix, stacks[:2])  # [n * k, F]
+    (out,) = grouped_matmul(jax.nn.gelu(gate, approximate=True) * up, matrix, stacks[2:])
+    return out.reshape(*chosen.shape, -1)
 
 
 def _one_by_one(

@@ -28,8 +28,7 @@ class ModelSpec:
         rules: Which logical axis is split over which mesh axes.
         on_cpu: Chooses the forms that XLA compiles well for CPUs.
         kv_cache: ``int8`` to round cached keys and values; None keeps them as they are computed.
-        kernels: Who multiplies by int8 matrices: ``plain`` is XLA; ``pallas`` is our own kernel for
-            GPUs, which CPUs can only interpret, slowly.
+        kernels: Who multiplies by int8 matrices, as ``kernels.choose`` says.
     """
 
     config: ModelConfig
@@ -46,7 +45,7 @@ class ModelSpec:
         mesh: Mesh,
         *,
         kv_cache: str | None = None,
-        kernels: str | None = None,
+        kernels: str = "plain",
     ) -> ModelSpec:
         """Checks that the model can be split over the mesh.
 
@@ -54,7 +53,7 @@ class ModelSpec:
             config: The model.
             mesh: The devices.
             kv_cache: ``int8`` or None.
-            kernels: One of those above; None for the fastest that works here.
+            kernels: One of ``kernels.KERNELS`` that works here.
 
         Raises:
             DeviceError: A size does not divide over the mesh, or the cache's dtype is unknown.
@@ -68,7 +67,7 @@ class ModelSpec:
             rules=rules,
             on_cpu=platform == "cpu",
             kv_cache=kv_cache,
-            kernels=_fastest_kernels(platform) if kernels is None else kernels,
+            kernels=kernels,
         )
 
     @property
@@ -139,11 +138,3 @@ class ModelSpec:
         first = np.arange(parts * self.local_kv_heads) * queries
         heads = first // self.config.queries_per_kv_head
         return heads.reshape(parts, self.local_kv_heads).astype(np.int32)
-
-
-def _fastest_kernels(platform: str) -> str:
-    if platform == "gpu":
-        from grokdist_runtime import pallas_matmul
-
-        return "pallas" if pallas_matmul.works() else "plain"
-    return "plain"

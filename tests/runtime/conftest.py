@@ -18,6 +18,8 @@ from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
 from grokdist_runtime.config import ModelConfig
 from grokdist_runtime.engine import Engine
 from grokdist_runtime.loader import load_weights
+from grokdist_runtime.native.build import build
+from grokdist_runtime.native.grouped_matmul import register
 from grokdist_runtime.runner import Runner
 from grokdist_runtime.sharding import make_mesh
 from grokdist_runtime.spec import ModelSpec
@@ -50,10 +52,27 @@ class Model:
 
 
 @functools.cache
-def load_runner(directory: Path, mesh: str, dtype: str, kv_cache: str | None = None) -> Runner:
+def native_library() -> Path:
+    """The native kernel, built once for this process."""
+    library = build(None)
+    if library.path is None:
+        pytest.skip(f"there is no native kernel: {library.reason}")
+    return library.path
+
+
+@functools.cache
+def load_runner(
+    directory: Path,
+    mesh: str,
+    dtype: str,
+    kv_cache: str | None = None,
+    kernels: str = "plain",
+) -> Runner:
+    if kernels == "native":
+        register(native_library())
     config = ModelConfig.from_json(directory / "config.json")
     config = dataclasses.replace(config, compute_dtype=dtype)
-    spec = ModelSpec.create(config, make_mesh(mesh), kv_cache=kv_cache)
+    spec = ModelSpec.create(config, make_mesh(mesh), kv_cache=kv_cache, kernels=kernels)
     return Runner(spec, load_weights(open_checkpoint(directory, config), spec))
 
 

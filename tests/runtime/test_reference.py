@@ -12,6 +12,7 @@ from grokdist_runtime.sampling import SamplingParams, SamplingState
 from tests.runtime.conftest import load_runner
 
 MESHES = ["1x1", "1x2", "1x8", "2x4", "8x1"]
+PATHS = [(mesh, "plain") for mesh in MESHES] + [("1x1", "native"), ("2x4", "native")]
 TOLERANCE = 1e-3
 """Of the standard deviation of the reference's logits."""
 
@@ -29,9 +30,14 @@ def read(reference: Path, dtype: str) -> dict[str, Array]:
 
 
 def one_pass(
-    reference: Path, mesh: str, dtype: str, tokens: Array, kv_cache: str | None = None
+    reference: Path,
+    mesh: str,
+    dtype: str,
+    tokens: Array,
+    kv_cache: str | None = None,
+    kernels: str = "plain",
 ) -> Array:
-    runner = load_runner(reference, mesh, dtype, kv_cache)
+    runner = load_runner(reference, mesh, dtype, kv_cache, kernels)
     padded = np.pad(tokens, ((0, 0), (0, 64 - tokens.shape[1])))
     logits, _ = runner.score(runner.new_cache(1, 64), padded, [tokens.shape[1]])
     return np.asarray(logits)[0, : tokens.shape[1]]
@@ -41,20 +47,22 @@ def rms(x: Array) -> float:
     return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-def test_one_pass_gives_the_reference_logits_at_every_position(reference: Path, mesh: str) -> None:
+@pytest.mark.parametrize(("mesh", "kernels"), PATHS)
+def test_one_pass_gives_the_reference_logits_at_every_position(
+    reference: Path, mesh: str, kernels: str
+) -> None:
     expected = read(reference, "float32")
-    logits = one_pass(reference, mesh, "float32", expected["tokens"])
+    logits = one_pass(reference, mesh, "float32", expected["tokens"], kernels=kernels)
     error = np.abs(logits - expected["logits"][0]).max()
     assert error <= TOLERANCE * expected["logits"].std()
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize(("mesh", "kernels"), PATHS)
 def test_decoding_token_by_token_gives_the_reference_logits_and_continuation(
-    reference: Path, mesh: str
+    reference: Path, mesh: str, kernels: str
 ) -> None:
     expected = read(reference, "float32")
-    runner = load_runner(reference, mesh, "float32")
+    runner = load_runner(reference, mesh, "float32", kernels=kernels)
     state = SamplingState.start(SamplingParams.greedy())
     cache = runner.new_cache(1, 64)
     logits = []

@@ -1,0 +1,1 @@
+"""A kernel in C++ for CPUs, built on the machine that runs it; everything works without it."""
