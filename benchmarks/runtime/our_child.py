@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from benchmarks.runtime.probe import memory
 from grokdist_runtime.devices import use_compilation_cache
 from grokdist_runtime.engine import Engine
 from grokdist_runtime.events import TokenEvent
-from grokdist_runtime.params import abstract_weights
+from grokdist_runtime.params import bytes_per_token
 from grokdist_runtime.sampling import SamplingParams
 
 
@@ -53,7 +52,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         "prefill": prefill,
         "decode": decode,
         "memory": dataclasses.asdict(memory()),
-        "how": f"jax {jax.__version__}, {getattr(engine.runner.spec, 'kernels', 'plain')} kernels",
+        "how": f"jax {jax.__version__}, {engine.runner.spec.kernels} kernels",
     }
 
 
@@ -71,19 +70,8 @@ def generate(engine: Engine, prompt: Sequence[int], count: int) -> tuple[float, 
 
 def _weights(engine: Engine) -> dict[str, Any]:
     """Bytes of weights as they are kept, and those that one decoded token reads."""
-    config = engine.config
-    kept = active = 0.0
-    infos = jax.tree.leaves(abstract_weights(engine.runner.spec))
-    for info, array in zip(infos, jax.tree.leaves(engine.runner.weights), strict=True):
-        chosen = config.num_selected_experts / config.num_experts if _of_experts(info.axes) else 1
-        kept += array.nbytes
-        active += array.nbytes * chosen
-    return {"weights": int(kept), "active": math.ceil(active)}
-
-
-def _of_experts(axes: Sequence[str]) -> bool:
-    """Whether the array has a part for each expert; the router, which ends in them, has not."""
-    return "experts" in axes[:-1]
+    kept = sum(array.nbytes for array in jax.tree.leaves(engine.runner.weights))
+    return {"weights": int(kept), "active": bytes_per_token(engine.runner.spec)}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import typer
 
 from grokdist.cli import options
 from grokdist.cli.output import Output
+from grokdist.cli.speed import stats_line
 from grokdist.errors import UsageError
 from grokdist.settings import home
 
@@ -112,9 +113,9 @@ def run(
         return
     ids = read_tokens(tokens) if tokens is not None else engine.encode(prompt or "")
     completion = writer.write(ids)
-    out.result(_document(opened, completion, sampling, kv_cache), "")
+    out.result(_document(opened, completion, sampling, engine), "")
     if stats:
-        out.asked(stats_line(completion))
+        out.asked(stats_line(engine, completion))
 
 
 def load_engine(
@@ -235,7 +236,7 @@ def _ask(writer: _Writer, stats: bool, out: Output) -> None:
             out.stream("\n")
             continue
         if stats:
-            out.asked(stats_line(completion))
+            out.asked(stats_line(writer.engine, completion))
 
 
 def _read_stdin() -> str:
@@ -252,9 +253,11 @@ def _document(
     opened: VerifiedModel,
     completion: Completion,
     sampling: SamplingParams,
-    kv_cache: str | None,
+    engine: Engine,
 ) -> dict[str, Any]:
     import dataclasses
+
+    spec = engine.runner.spec
 
     return {
         "model": opened.name,
@@ -264,19 +267,9 @@ def _document(
         "text": completion.text,
         "stop_reason": completion.stop_reason,
         "seed": sampling.seed,
-        "kv_cache": kv_cache,
+        "kv_cache": spec.kv_cache,
+        "kernels": spec.kernels,
         "verified": opened.manifest is not None,
         "license": opened.manifest.license.expression if opened.manifest else None,
         "timings": dataclasses.asdict(completion.timings),
     }
-
-
-def stats_line(completion: Completion) -> str:
-    """Speed in one line."""
-    t = completion.timings
-    decode = f"{t.decode_tokens_per_s:.1f}" if t.decode_tokens_per_s else "-"
-    return (
-        f"load {t.load_s:.2f} s, compile {t.compile_s:.2f} s, first token {t.first_token_s:.3f} s,"
-        f" prefill {t.prefill_tokens_per_s:.1f} tokens/s, decode {decode} tokens/s,"
-        f" {len(completion.token_ids)} tokens ({completion.stop_reason})"
-    )

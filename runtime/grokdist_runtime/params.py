@@ -152,6 +152,18 @@ def bytes_per_device(spec: ModelSpec) -> int:
     return total
 
 
+def bytes_per_token(spec: ModelSpec) -> int:
+    """Bytes of weights that one token of decoding reads, on all devices of one copy."""
+    config = spec.config
+    total = 0.0
+    for info in jax.tree.leaves(abstract_weights(spec)):
+        # Of the experts only the chosen; the router, which ends in them, is read whole.
+        chosen = config.num_selected_experts if "experts" in info.axes[:-1] else config.num_experts
+        nbytes = math.prod(info.shape) * jnp.dtype(info.dtype).itemsize
+        total += nbytes * chosen / config.num_experts
+    return math.ceil(total)
+
+
 def _single(tensor: TensorSpec, dtype: str) -> ParamInfo:
     return ParamInfo(
         shape=tensor.shape, dtype=dtype, axes=tensor.axes, names=(tensor.name,), stacked=False
