@@ -59,3 +59,7 @@ class PromptError(RuntimeModelError):
 
 class DeviceError(RuntimeModelError):
     """The devices at hand cannot hold or split the model as asked."""
+
+
+class BusyError(RuntimeModelError):
+    """Too many requests wait already."""

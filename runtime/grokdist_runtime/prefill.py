@@ -48,6 +48,7 @@ class Prefill:
         self._chunk = chunk_size(len(prompt) - shared)
         self._prefix = prefix
         self._cache: Cache | None = None
+        self._logits: jax.Array | None = None
         self.prompt = prompt
         self.start = shared // self._chunk * self._chunk
         # The last chunk is filled up; a bucket is a multiple of any chunk.
@@ -55,7 +56,9 @@ class Prefill:
         self._at = self.start
 
     def advance(self) -> tuple[jax.Array, Cache] | None:
-        """Takes in the next chunk and does not wait for it.
+        """Takes in the next chunk and does not wait for it, but for the one before.
+
+        So the devices never rest, and little is left to do for a prompt that is given up.
 
         Returns:
             After the last chunk the logits ``[1, V]`` that follow the prompt, and the cache.
@@ -64,9 +67,12 @@ class Prefill:
         padded = np.zeros((1, self._chunk), np.int32)
         padded[0, : len(part)] = part
         cache = self._first_cache() if self._cache is None else self._cache
-        logits, self._cache = self._runner.prefill(cache, padded, [len(part)])
+        before = self._logits
+        self._logits, self._cache = self._runner.prefill(cache, padded, [len(part)])
         self._at += len(part)
-        return (logits, self._cache) if self._at == len(self.prompt) else None
+        if before is not None:
+            before.block_until_ready()
+        return (self._logits, self._cache) if self._at == len(self.prompt) else None
 
     def _first_cache(self) -> Cache:
         if self._prefix is None or not self.start:

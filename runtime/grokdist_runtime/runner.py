@@ -98,6 +98,10 @@ class Runner:
         ):
             self._submit(program)
 
+    def prepare_step(self, *, batch: int, tokens: int) -> None:
+        """Starts compiling a step for so many rows with room for so many tokens."""
+        self._submit(Program(name="decode", batch=batch, size=bucket_size(tokens)))
+
     def new_cache(self, batch: int, tokens: int) -> Cache:
         """An empty cache with room for at least so many tokens in each sequence."""
         cache: Cache = self._run(Program(name="empty", batch=batch, size=bucket_size(tokens)))

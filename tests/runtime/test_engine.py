@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from grokdist_runtime.errors import (
     UnsafeShardError,
 )
 from grokdist_runtime.events import Completion, EndEvent, TokenEvent
+from grokdist_runtime.runner import Runner
 from grokdist_runtime.sampling import SamplingParams
 from tests.runtime.conftest import Model
 
@@ -205,3 +207,24 @@ def test_load_says_what_is_wrong_with_a_directory(directory: Path, tokenizer_mod
     (directory / "config.json").unlink()
     with pytest.raises(ConfigError, match="cannot read"):
         Engine.load(directory)
+
+
+def test_a_token_goes_into_the_next_step_without_the_host(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent to the devices from step to step, and each step uses up its cache."""
+    steps: list[Any] = []
+    original = Runner.step
+
+    def watched(self: Runner, cache: Any, tokens: Any, *rest: Any) -> Any:
+        with jax.transfer_guard("disallow"):
+            sampled, new = original(self, cache, tokens, *rest)
+        steps.append((cache, tokens))
+        return sampled, new
+
+    generate(engine, max_tokens=2, ignore_eos=True)  # compiled
+    monkeypatch.setattr(Runner, "step", watched)
+    generate(engine, max_tokens=6, ignore_eos=True)
+    assert len(steps) == 5
+    assert all(isinstance(tokens, jax.Array) for _, tokens in steps)
+    assert all(leaf.is_deleted() for cache, _ in steps for leaf in jax.tree.leaves(cache))
