@@ -29,6 +29,11 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("grokdist", appauthor=False))
 
 
+def compile_cache() -> Path:
+    """Where compiled programs are kept between processes; what is found there is run."""
+    return home() / "cache" / "jax"
+
+
 def config_path() -> Path:
     """The configuration file: ``GROKDIST_CONFIG``, else the platform's user config folder."""
     if value := os.environ.get("GROKDIST_CONFIG"):

@@ -18,6 +18,7 @@ from grokdist.cli import (
     bom,
     convert,
     demo,
+    doctor,
     fetch,
     inspect,
     keys,
@@ -121,6 +122,7 @@ app.command("bom")(_reported(bom.bom))
 app.command("report")(_reported(report.report))
 app.command("inspect")(_reported(inspect.inspect))
 app.command("demo")(_reported(demo.demo))
+app.command("doctor")(_reported(doctor.doctor))
 app.add_typer(attest.app(_reported), name="attest")
 app.add_typer(keys.app(_reported), name="keys")
 app.add_typer(license.app(_reported), name="license")

@@ -13,7 +13,7 @@ from grokdist.cli import options
 from grokdist.cli.output import Output
 from grokdist.cli.speed import stats_line
 from grokdist.errors import UsageError
-from grokdist.settings import home
+from grokdist.settings import compile_cache
 
 if TYPE_CHECKING:
     from grokdist.cli.verified import VerifiedModel
@@ -145,7 +145,7 @@ def load_engine(
         dtype=dtype,
         kv_cache=kv_cache,
         kernels=kernels,
-        compile_cache=home() / "cache" / "jax",
+        compile_cache=compile_cache(),
     )
     if dtype is not None and engine.runner.spec.dtype != dtype:
         out.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
