@@ -36,7 +36,7 @@ from grokdist_runtime.mesh_shape import (
 MIN_BUCKET = 128
 """Tokens that the smallest cache has room for; equal to ``kv_cache.MIN_BUCKET``."""
 
-MAX_CHUNK = 256
+MAX_CHUNK = 512
 """Tokens of a prompt taken in at once, at most; equal to ``runner.MAX_CHUNK``."""
 
 MAX_BATCH = 1 << 16

@@ -27,7 +27,7 @@ from grokdist_runtime.sampling import Sampled, SamplingParams, SamplingState, sa
 from grokdist_runtime.spec import ModelSpec
 
 MIN_CHUNK = 32
-MAX_CHUNK = 256
+MAX_CHUNK = 512
 """Prompts are taken in by chunks of a power of two between these."""
 
 _DONATED = {"prefill": (1,), "decode": (1,), "score": (1,), "insert": (0,)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import stat
 import subprocess
 import sys
@@ -150,13 +151,9 @@ def test_a_compiler_that_fails_or_makes_nonsense_is_told(
         "from pathlib import Path; from grokdist_runtime.kernels import choose;"
         f"print(choose('cpu', None, Path({str(tmp_path / 'kernels')!r})))"
     )
-    paths = os.pathsep.join(str(Path(building.__file__).parents[i]) for i in (2, 3))
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert "name='plain'" in done.stdout
-    assert "cannot be used" in done.stdout
+    said = child([sys.executable, "-c", code])
+    assert "name='plain'" in said
+    assert "cannot be used" in said
 
 
 @pytest.mark.usefixtures("native")
@@ -177,3 +174,43 @@ def test_unknown_and_unfit_kernels_are_refused() -> None:
     with pytest.raises(DeviceError, match="do not run on a cpu"):
         choose("cpu", "pallas", None)
     assert choose("tpu", None, None).name == "plain"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="these are switches of x86 compilers")
+@pytest.mark.parametrize("without", ["-mno-avx512f", "-mno-avx"])
+def test_processors_with_shorter_vectors_compute_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, without: str
+) -> None:
+    """Eight and four lanes, in a process of their own: each process loads one kernel."""
+    native_library()  # skips where there is no compiler
+    monkeypatch.setenv("CXX", f"{os.environ.get('CXX', 'c++')} {without}")
+    values, scales = stack(rng, 344, 43, 8)
+    cases = {"values": values, "scales": scales}
+    for rows in (1, 3, 61):
+        cases[f"x{rows}"] = rng.normal(size=(rows, 344)).astype(np.float32)
+        cases[f"m{rows}"] = rng.integers(-1, 6, rows).astype(np.int32)
+    cases["m61"][:40] = 2  # many to one matrix
+    np.savez(tmp_path / "cases.npz", **cases)
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from grokdist_runtime.kernels import choose\n"
+        "from grokdist_runtime.native.grouped_matmul import grouped_matmul\n"
+        "work = Path(sys.argv[1]); c = np.load(work / 'cases.npz')\n"
+        "assert choose('cpu', 'native', work / 'kernels').name == 'native'\n"
+        "s = [(c['values'], c['scales'])]\n"
+        "np.savez(work / 'found.npz', *(grouped_matmul(c[f'x{n}'], c[f'm{n}'], s)[0]"
+        " for n in (1, 3, 61)))"
+    )
+    child([sys.executable, "-c", code, str(tmp_path)])
+    found = np.load(tmp_path / "found.npz")
+    for at, rows in enumerate((1, 3, 61)):
+        wanted = expected(cases[f"x{rows}"], cases[f"m{rows}"], values, scales)
+        assert np.abs(found[f"arr_{at}"] - wanted).max() < 1e-5 * np.abs(wanted).max() + 1e-30
+
+
+def child(command: list[str]) -> str:
+    paths = os.pathsep.join(str(Path(building.__file__).parents[i]) for i in (2, 3))
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

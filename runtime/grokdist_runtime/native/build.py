@@ -61,7 +61,8 @@ def build(directory: Path | None) -> Library:
     if directory is None:
         directory = _own_directory()
     private_directory(directory)
-    command = [*compiler, *_FLAGS, *_tuning(), f"-I{headers}"]
+    # What the user adds to $CXX stands last, so that it wins.
+    command = [compiler[0], *_FLAGS, *_tuning(), f"-I{headers}", *compiler[1:]]
     path = directory / f"grouped_matmul-{_key(command)}.so"
     if path.exists():
         return Library(path=path)
