@@ -22,9 +22,19 @@ class KernelNames(StrEnum):
     PALLAS = "pallas"
 
 
+class ExpertDtype(StrEnum):
+    """What ``--requantise`` takes."""
+
+    INT4 = "int4"
+
+
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Requantise = Annotated[
+    ExpertDtype | None,
+    typer.Option(help="Round the experts to this: smaller, and another model; default: as stored."),
+]
 StrictFreshness = Annotated[
     bool,
     typer.Option("--strict-freshness", help="Refuse a signed catalog whose time has expired."),

@@ -44,17 +44,21 @@ def plan(
         str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
     ] = None,
     kv_cache: options.KvCache = None,
+    requantise: options.Requantise = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Plan a model on given devices: memory, whether it fits, and the most tokens a second."""
+    from grokdist_runtime.checkpoint.expert_int4 import DEFAULT_GROUP
     from grokdist_runtime.device_table import parse_devices
     from grokdist_runtime.errors import DeviceError
     from grokdist_runtime.plan import make_plan, would_fit
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     name, config = _model(model, out)
+    if requantise is not None:
+        config = config.requantised(DEFAULT_GROUP)
     try:
         found = _this_machine() if devices is None else parse_devices(devices)
         made = make_plan(
@@ -125,6 +129,7 @@ def _document(name: str, plan: Plan, changes: tuple[str, ...]) -> dict[str, Any]
         "mesh": str(plan.mesh),
         "dtype": plan.dtype,
         "cache_dtype": plan.cache_dtype,
+        "altered": plan.config.altered,
         "context": plan.context,
         "cache_tokens": plan.cache_tokens,
         "batch": plan.batch,
@@ -167,6 +172,7 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
     lines = [
         f"{name} on {devices.name}, mesh {plan.mesh}, {plan.dtype},"
         f" {sequences} of {plan.context:,} tokens",
+        *([f"altered: {plan.config.altered}"] if plan.config.altered else []),
         "",
         _row("weights", held.weights, _copy(plan)),
         _row("kv cache", held.kv_cache, _room(plan)),

@@ -16,7 +16,7 @@ from grokdist.errors import UsageError
 from grokdist.settings import compile_cache
 
 if TYPE_CHECKING:
-    from grokdist.cli.verified import VerifiedModel
+    from grokdist.cli.verified import Rounding, VerifiedModel
     from grokdist_runtime.engine import Engine
     from grokdist_runtime.events import Completion
     from grokdist_runtime.sampling import SamplingParams
@@ -60,6 +60,7 @@ def run(
     ] = None,
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
+    requantise: options.Requantise = None,
     stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
     unsafe_unverified: Annotated[
         bool,
@@ -71,7 +72,7 @@ def run(
 ) -> None:
     """Stream a completion from a verified model."""
     from grokdist.cli.memory import host_memory
-    from grokdist.cli.verified import open_verified
+    from grokdist.cli.verified import Rounding, open_verified
     from grokdist.policy.notice import notice
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -85,17 +86,19 @@ def run(
     if prompt is not None and not prompt:
         raise UsageError("the prompt is empty; expected some text")
 
+    rounding = Rounding(kv_cache=kv_cache, requantise=requantise)
     opened = open_verified(
         model,
         memory=host_memory(),
         unsafe_unverified=unsafe_unverified,
         out=out,
         tokens=max_tokens,
+        rounding=rounding,
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
     engine = load_engine(
-        opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, kernels=kernels, out=out
+        opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, out=out
     )
 
     from grokdist_runtime.sampling import SamplingParams
@@ -123,7 +126,7 @@ def load_engine(
     *,
     mesh: str | None,
     dtype: str | None,
-    kv_cache: str | None = None,
+    rounding: Rounding,
     kernels: str | None = None,
     out: Output,
 ) -> Engine:
@@ -143,10 +146,13 @@ def load_engine(
         config=config,
         mesh=mesh,
         dtype=dtype,
-        kv_cache=kv_cache,
+        kv_cache=rounding.kv_cache,
+        requantise=rounding.group,
         kernels=kernels,
         compile_cache=compile_cache(),
     )
+    if engine.config.altered is not None:
+        out.warning(f"altered: {engine.config.altered}")
     if dtype is not None and engine.runner.spec.dtype != dtype:
         out.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
     return engine
@@ -269,6 +275,7 @@ def _document(
         "seed": sampling.seed,
         "kv_cache": spec.kv_cache,
         "kernels": spec.kernels,
+        "altered": spec.config.altered,
         "verified": opened.manifest is not None,
         "license": opened.manifest.license.expression if opened.manifest else None,
         "timings": dataclasses.asdict(completion.timings),

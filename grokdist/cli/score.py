@@ -30,6 +30,7 @@ def score(
     ] = None,
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
+    requantise: options.Requantise = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -45,17 +46,20 @@ def score(
 
     from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine, read_tokens
-    from grokdist.cli.verified import VerifiedModel, open_verified
+    from grokdist.cli.verified import Rounding, VerifiedModel, open_verified
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     if (text is None) == (tokens is None):
         raise UsageError("expected a text or --tokens FILE.npy, one of them")
+    rounding = Rounding(kv_cache=kv_cache, requantise=requantise)
     if Path(model).is_dir():
         opened = VerifiedModel(directory=Path(model), name=Path(model).name, trusted=None)
     else:
-        opened = open_verified(model, memory=host_memory(), unsafe_unverified=False, out=out)
+        opened = open_verified(
+            model, memory=host_memory(), unsafe_unverified=False, out=out, rounding=rounding
+        )
     engine = load_engine(
-        opened, mesh=mesh, dtype=dtype, kv_cache=kv_cache, kernels=kernels, out=out
+        opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, out=out
     )
 
     from grokdist_runtime.engine import log_probabilities
@@ -85,7 +89,8 @@ def score(
             "tokens": numbers,
             "logprobs": logprobs,
             "perplexity": perplexity,
-            "kv_cache": kv_cache,
+            "altered": engine.config.altered,
+            "kv_cache": engine.runner.spec.kv_cache,
         },
         "\n".join(lines),
     )

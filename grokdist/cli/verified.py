@@ -21,11 +21,34 @@ if TYPE_CHECKING:
     from grokdist.transfer.store import StoredModel
 
 BUNDLED = "grok-mini"
-RUNNABLE = ("grok-1-pickle", "grok-1-safetensors")
+RUNNABLE = ("grok-1-pickle", "grok-1-safetensors", "grok-1-safetensors-int4")
 """The manifest formats that the runtime loads."""
 
 _ALWAYS_HASHED = 1 << 30
 """Models up to this size are hashed in full each time: it costs a second at most."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rounding:
+    """What is rounded so that a model takes less memory; by default nothing.
+
+    Attributes:
+        kv_cache: ``int8`` for cached keys and values.
+        requantise: ``int4`` for experts that are stored as int8.
+    """
+
+    kv_cache: str | None = None
+    requantise: str | None = None
+
+    @property
+    def group(self) -> int | None:
+        """Rows of an expert's matrix that share a scale, at most; None where they stay int8."""
+        from grokdist_runtime.checkpoint.expert_int4 import DEFAULT_GROUP
+
+        return DEFAULT_GROUP if self.requantise else None
+
+
+NO_ROUNDING = Rounding()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +84,7 @@ def open_verified(
     out: Output,
     act: str = "run",
     tokens: int = 1,
+    rounding: Rounding = NO_ROUNDING,
 ) -> VerifiedModel:
     """The model to use, after its files were checked against the signed manifest.
 
@@ -72,6 +96,7 @@ def open_verified(
         out: where to say things.
         act: what is to be done with it, a verb for the words of a refusal.
         tokens: how many there must be room for beside the weights.
+        rounding: what is to be rounded as it is loaded.
 
     Raises:
         TrustError: nothing vouches for the directory.
@@ -89,7 +114,7 @@ def open_verified(
         out.warning(f"UNVERIFIED: nothing vouches for the bytes in {target}; you asked for it")
         return VerifiedModel(directory=Path(target), name=Path(target).name, trusted=None)
     if target is None:
-        stored = _largest_that_fits(memory, tokens) or _bundled(out)
+        stored = _largest_that_fits(memory, tokens, rounding) or _bundled(out)
     else:
         stored = _bundled(out) if target == BUNDLED else stored_model(target)
     if stored.receipt is None and stored.damage is None:
@@ -116,12 +141,12 @@ def open_verified(
         sources=sources,
         directory=stored.directory,
     )
-    _require(manifest, stored, memory, tokens)
+    _require(manifest, stored, memory, tokens, rounding)
     _check(stored, manifest, out)
     return VerifiedModel(directory=stored.directory, name=manifest.name, trusted=trusted)
 
 
-def _largest_that_fits(memory: int, tokens: int) -> StoredModel | None:
+def _largest_that_fits(memory: int, tokens: int, rounding: Rounding) -> StoredModel | None:
     """The largest complete model of the catalog in the store that fits."""
     from grokdist.catalog.followed_registries import FollowedRegistries
     from grokdist.catalog.registry import Registry
@@ -140,7 +165,7 @@ def _largest_that_fits(memory: int, tokens: int) -> StoredModel | None:
         manifest = registry.load(stored.receipt.model).manifest
         if manifest.format not in RUNNABLE or manifest.size <= best_size:
             continue
-        if _needed(manifest, tokens) <= memory:
+        if _needed(manifest, tokens, rounding) <= memory:
             best, best_size = stored, manifest.size
     return best
 
@@ -173,7 +198,9 @@ def _bundled(out: Output) -> StoredModel:
     return store.find(str(directory))
 
 
-def _require(manifest: Manifest, stored: StoredModel, memory: int, tokens: int) -> None:
+def _require(
+    manifest: Manifest, stored: StoredModel, memory: int, tokens: int, rounding: Rounding
+) -> None:
     """Refuse what cannot work before anything is loaded."""
     if manifest.format not in RUNNABLE:
         raise NotFetchedError(
@@ -185,7 +212,7 @@ def _require(manifest: Manifest, stored: StoredModel, memory: int, tokens: int) 
             f"only a part of {manifest.name} is in {stored.directory}; expected all of it",
             hint=f"grokdist fetch {manifest.name} --dir {stored.directory}",
         )
-    if (needed := _needed(manifest, tokens)) > memory:
+    if (needed := _needed(manifest, tokens, rounding)) > memory:
         raise ResourceError(
             f"{manifest.name} needs {needed:,} bytes of memory for weights, cache and activations;"
             f" got {memory:,}",
@@ -194,8 +221,12 @@ def _require(manifest: Manifest, stored: StoredModel, memory: int, tokens: int) 
         )
 
 
-def _needed(manifest: Manifest, tokens: int) -> int:
-    """Bytes of main memory for one sequence, as planned; never less than the model's files."""
+def _needed(manifest: Manifest, tokens: int, rounding: Rounding) -> int:
+    """Bytes of main memory for one sequence, as planned; never less than files held as they are.
+
+    Raises:
+        ConfigError: the experts cannot be requantised.
+    """
     from grokdist_runtime.config import ModelConfig
     from grokdist_runtime.device_table import host
     from grokdist_runtime.plan import make_plan
@@ -203,9 +234,13 @@ def _needed(manifest: Manifest, tokens: int) -> int:
     if manifest.config is None:
         return manifest.size
     config = ModelConfig.from_mapping(manifest.config)
+    least = manifest.size
+    if rounding.group is not None:
+        config, least = config.requantised(rounding.group), 0
     machine = host("this machine", memory_bytes=0, usable_bytes=0, evidence="")
     context = min(max(tokens, 1), config.sequence_len)
-    return max(manifest.size, make_plan(config, machine, context=context).needed)
+    made = make_plan(config, machine, context=context, kv_cache=rounding.kv_cache)
+    return max(least, made.needed)
 
 
 def _check(stored: StoredModel, manifest: Manifest, out: Output) -> None:

@@ -13,6 +13,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from grokdist_runtime.checkpoint.expert_int4 import (
+    MAX_GROUP,
+    MIN_GROUP,
+    alteration,
+    group_rows,
+)
 from grokdist_runtime.errors import ConfigError, DeviceError
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
@@ -40,6 +46,7 @@ _INTEGER_BOUNDS: Mapping[str, tuple[int, int]] = {
     "eos_token": (0, (1 << 24) - 1),
     "seed": (0, (1 << 63) - 1),
     "quantised_for_model_shards": (1, 1 << 14),
+    "expert_int4_group": (0, MAX_GROUP),
 }
 _POSITIVE_NUMBERS = (
     "widening_factor",
@@ -82,6 +89,8 @@ class ModelConfig:
         seed: Seed the weights were drawn from, for synthetic checkpoints; not used in inference.
         quantised_for_model_shards: Scale groups along the contraction axis of the two
             row-parallel matrices (expert down projection, attention output).
+        expert_int4_group: Rows of an expert's matrix that share a scale, at most, where experts
+            were requantised to int4; 0 where they are int8, as released.
 
     Raises:
         ConfigError: A value has the wrong type, is out of bounds or does not divide.
@@ -109,6 +118,7 @@ class ModelConfig:
     compute_dtype: str = "bfloat16"
     seed: int = 0
     quantised_for_model_shards: int = 8
+    expert_int4_group: int = 0
 
     def __post_init__(self) -> None:
         for key, (low, high) in _INTEGER_BOUNDS.items():
@@ -142,6 +152,14 @@ class ModelConfig:
                     self.quantised_for_model_shards,
                     f"a divisor of {what} {width}",
                 )
+        if self.expert_int4_group:
+            for what, rows in (("emb_size", self.emb_size), ("ffn_size", self.ffn_size)):
+                if group_rows(rows, self.expert_int4_group) is None:
+                    raise _error(
+                        "expert_int4_group",
+                        self.expert_int4_group,
+                        f"0, or at least an even divisor of {what} {rows} from {MIN_GROUP} on",
+                    )
 
     @property
     def q_size(self) -> int:
@@ -152,6 +170,31 @@ class ModelConfig:
     def kv_size(self) -> int:
         """Width of all key (or value) heads together."""
         return self.num_kv_heads * self.key_size
+
+    @property
+    def ffn_pieces(self) -> int:
+        """Pieces that an expert's hidden columns can be split into: two int4 rows stay together."""
+        return self.ffn_size // 2 if self.expert_int4_group else self.ffn_size
+
+    @property
+    def altered(self) -> str | None:
+        """What was done to the released weights, in a phrase; None where nothing was."""
+        return alteration(self.expert_int4_group) if self.expert_int4_group else None
+
+    def requantised(self, group: int) -> ModelConfig:
+        """The same model with experts of int4.
+
+        Raises:
+            ConfigError: They are int4 already, or their sizes do not divide.
+        """
+        if self.expert_int4_group:
+            raise ConfigError(
+                f"the experts are int4 already, in groups of at most {self.expert_int4_group};"
+                " expected int8, since rounding twice loses twice"
+            )
+        if not group:
+            raise _error("expert_int4_group", group, f"at least {MIN_GROUP}")
+        return dataclasses.replace(self, expert_int4_group=group)
 
     @property
     def queries_per_kv_head(self) -> int:

@@ -81,6 +81,7 @@ class Engine:
         dtype: str | None = None,
         kv_cache: str | None = None,
         kernels: str | None = None,
+        requantise: int | None = None,
         compile_cache: Path | None = None,
     ) -> Engine:
         """Loads ``config.json``, ``ckpt-0/`` or safetensors, and ``tokenizer.model`` if present.
@@ -92,10 +93,12 @@ class Engine:
             dtype: ``float32`` or ``bfloat16``; by default what the configuration says.
             kv_cache: ``int8`` to round cached keys and values; by default they stay as computed.
             kernels: ``plain``, ``native`` or ``pallas``; by default the fastest that works here.
+            requantise: Round the experts to int4, at most so many rows to a scale; by default they
+                stay as they are on disk.
             compile_cache: A private directory to keep compiled programs in between processes.
 
         Raises:
-            ConfigError: The configuration is missing or refused.
+            ConfigError: The configuration is missing or refused, or cannot be requantised.
             CheckpointError: A file is missing, or one is there that should not be.
             UnsafeShardError: A shard is malformed.
             TokenizerError: The tokenizer is refused.
@@ -109,6 +112,8 @@ class Engine:
             config = dataclasses.replace(config, compute_dtype=dtype)
         read = open_safetensors if holds_safetensors(directory) else open_checkpoint
         checkpoint = read(directory, config)
+        if requantise is not None:
+            config = config.requantised(requantise)
         path = directory / TOKENIZER_FILE
         tokenizer = Tokenizer.from_file(path) if path.exists() else None
         if compile_cache is not None:

@@ -28,6 +28,7 @@ from grokdist_runtime.errors import DeviceError
 from grokdist_runtime.host_buffer import empty
 from grokdist_runtime.parallel_read import Fill, read_all
 from grokdist_runtime.params import ParamInfo, Weights, abstract_weights, bytes_per_device
+from grokdist_runtime.requantised import bytes_to_read, is_to_be_rounded, load_rounded
 from grokdist_runtime.spec import ModelSpec
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +66,38 @@ def load_weights(
     """
     check_memory(spec)
     tree = abstract_weights(spec)
+    if is_to_be_rounded(checkpoint, tree.layers.gate):
+        return _load_rounding_experts(checkpoint, tree, spec, on_bytes)
+    return _load(checkpoint, tree, spec, on_bytes)
+
+
+def _load_rounding_experts(
+    checkpoint: Checkpoint, tree: Weights[ParamInfo], spec: ModelSpec, on_bytes: OnBytes
+) -> Weights[jax.Array]:
+    """All but the experts as it is, and then these, which take as long as rounding takes."""
+    experts = {name: getattr(tree.layers, name) for name in ("gate", "up", "down")}
+    # An empty tuple is a tree without leaves: nothing is loaded for it.
+    nothing: dict[str, Any] = dict.fromkeys(experts, ())
+    rest = dataclasses.replace(tree.layers, **nothing)
+    more = sum(bytes_to_read(held, spec) for held in experts.values())
+    total = more
+
+    def of_rest(count: int, known: int) -> None:
+        nonlocal total
+        total = known + more
+        on_bytes(count, total)
+
+    weights = _load(checkpoint, dataclasses.replace(tree, layers=rest), spec, of_rest)
+    rounded: dict[str, Any] = {
+        name: load_rounded(checkpoint, held, spec, lambda count: on_bytes(count, total))
+        for name, held in experts.items()
+    }
+    return dataclasses.replace(weights, layers=dataclasses.replace(weights.layers, **rounded))
+
+
+def _load(
+    checkpoint: Checkpoint, tree: Weights[ParamInfo], spec: ModelSpec, on_bytes: OnBytes
+) -> Weights[jax.Array]:
     if spec.on_cpu:
         leaves, shape = jax.tree.flatten(tree)
         held = [_Held(checkpoint, info, spec, in_place=True) for info in leaves]

@@ -85,7 +85,7 @@ def undivided(config: ModelConfig, shape: MeshShape) -> str:
     """Which sizes of the model do not divide over the mesh, as a phrase; empty if all do."""
     along_model = (
         ("num_q_heads", config.num_q_heads),
-        ("ffn_size", config.ffn_size),
+        ("ffn_size / 2" if config.expert_int4_group else "ffn_size", config.ffn_pieces),
         ("vocab_size", config.vocab_size),
     )
     bad = [f"{what} {size}" for what, size in along_model if size % shape.model]
@@ -120,7 +120,7 @@ def auto_mesh(config: ModelConfig, devices: int, *, batch: int = 1) -> MeshShape
 
 def sharer_counts(config: ModelConfig) -> list[int]:
     """How many devices can share one copy of the model, ascending."""
-    by_model = _divisors(math.gcd(config.num_q_heads, config.ffn_size, config.vocab_size))
+    by_model = _divisors(math.gcd(config.num_q_heads, config.ffn_pieces, config.vocab_size))
     by_expert = _divisors(config.num_experts)
     return sorted({model * expert for model in by_model for expert in by_expert})
 

@@ -62,7 +62,7 @@ def experts(
     """
     gate, chosen = route(x, weights.router, layer, spec)
     chosen = _here(chosen, in_use, spec)
-    if spec.kernels == "native":
+    if spec.kernels == "native" and not weights.gate.is_int4:
         out = _natively(x, chosen, weights, layer, spec)  # [n, k, D]
     elif spec.kernels == "pallas" and grouped_experts.fits(chosen.size, weights):
         out = grouped_experts.all_at_once(x, chosen, weights, layer, spec)

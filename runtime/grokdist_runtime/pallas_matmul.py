@@ -67,6 +67,8 @@ def tiles_for(w: Quantised, blocks: int, rows: int) -> Tiles | None:
     """
     inner_size, columns_size = w.values.shape[-2:]
     groups = w.scales.shape[-2]
+    if w.is_int4:
+        return None
     if not 1 <= rows <= MAX_ROWS or _LAST_SIGNED < w.values.size <= _LAST_NARROW:
         return None
     one = rows == 1

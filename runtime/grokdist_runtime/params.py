@@ -186,7 +186,7 @@ def _stacked(tensor: TensorSpec, name: str, spec: ModelSpec) -> Any:
     scales = dataclasses.replace(
         values,
         shape=(depth, *tensor.shape[:-2], units, tensor.shape[-1]),
-        dtype="float32",
+        dtype=tensor.scales_dtypes[-1],
         # A group of rows is split as the rows are.
         axes=values.axes,
         part="scales",

@@ -40,7 +40,6 @@ MAX_CHUNK = 512
 """Tokens of a prompt taken in at once, at most; equal to ``runner.MAX_CHUNK``."""
 
 MAX_BATCH = 1 << 16
-_SCALES_DTYPE = "float32"  # whatever the checkpoint has
 _JAX_SHARE = 0.75  # of a GPU's memory, which JAX takes unless told otherwise
 
 
@@ -304,12 +303,12 @@ def _tensor_bytes(tensor: TensorSpec, rules: AxisRules, mesh: MeshShape, dtype: 
     parts = mesh.along(rules.axes(tensor.axes[-2]))
     units = rows // math.gcd(rows // groups, rows // parts)  # as quantised.scale_groups
     scales = math.prod((*tensor.shape[:-2], units, tensor.shape[-1]))
-    return held + scales // split * ITEM_SIZE[_SCALES_DTYPE]
+    return held + scales // split * ITEM_SIZE[tensor.scales_dtypes[-1]]
 
 
 def _cache_bytes(config: ModelConfig, mesh: MeshShape, dtype: str, batch: int, tokens: int) -> int:
     """Keys and values on one device; ``batch`` sequences are this device's own."""
-    scale = ITEM_SIZE[_SCALES_DTYPE] if dtype == "int8" else 0
+    scale = ITEM_SIZE["float32"] if dtype == "int8" else 0
     per_head = config.key_size * ITEM_SIZE[dtype] + scale
     return 2 * config.num_layers * _kv_heads(config, mesh) * batch * tokens * per_head
 

@@ -1,8 +1,13 @@
-"""Products with int8 matrices whose scales belong to groups of rows.
+"""Products with int8 or int4 matrices whose scales belong to groups of rows.
 
 ``w[k, n] = values[k, n] * scales[k // (K / G), n]``. Scales are applied after the product, group
-by group, so that only int8 bytes are read from memory. Matrices stand in stacks ``[layer, ...]``
-or ``[layer, expert, ...]`` and are sliced out of these in place, never copied first.
+by group, so that only the stored bytes are read from memory. Matrices stand in stacks
+``[layer, ...]`` or ``[layer, expert, ...]`` and are sliced out of these in place, never copied
+first.
+
+An int4 matrix has two rows in one row of bytes (``checkpoint.expert_int4``): its even rows are
+multiplied with the even columns of ``x`` and its odd rows with the odd ones, so that nothing is
+put back in order.
 """
 
 from __future__ import annotations
@@ -28,15 +33,21 @@ _BLOCK_ELEMENTS = 1 << 16
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quantised:
-    """A stack of int8 matrices with their scales.
+    """A stack of int8 or int4 matrices with their scales.
 
     Attributes:
-        values: ``[..., K, N]`` int8, used as ``x @ w``.
-        scales: ``[..., G, N]`` float32, ``G`` a divisor of ``K``.
+        values: ``[..., K, N]`` int8, used as ``x @ w``; of int4 ``[..., K / 2, N]`` uint8.
+        scales: ``[..., G, N]``, ``G`` a divisor of the rows of ``values``; float32, of int4
+            bfloat16.
     """
 
     values: jax.Array
     scales: jax.Array
+
+    @property
+    def is_int4(self) -> bool:
+        """Whether two values share a byte."""
+        return bool(self.values.dtype == jnp.uint8)
 
 
 def scale_groups(rows: int, groups: int, shards: int) -> int:
@@ -55,7 +66,7 @@ def matmul(x: jax.Array, w: Quantised, index: Index, spec: ModelSpec) -> jax.Arr
         ``[n, N]`` float32.
     """
     x = x.astype(spec.dtype)
-    if spec.kernels == "native":
+    if spec.kernels == "native" and not w.is_int4:
         return _native(x, (w,), index)[0]
     if spec.kernels == "pallas":
         # Here and not above: it builds on this module, and takes a while to import.
@@ -73,7 +84,7 @@ def matmuls(
     x: jax.Array, stacks: Sequence[Quantised], index: Index, spec: ModelSpec
 ) -> list[jax.Array]:
     """``matmul`` with the matrix at ``index`` of each stack; one call where that is faster."""
-    if spec.kernels == "native":
+    if spec.kernels == "native" and not any(w.is_int4 for w in stacks):
         return _native(x.astype(spec.dtype), stacks, index)
     return [matmul(x, w, index, spec) for w in stacks]
 
@@ -91,10 +102,10 @@ def _whole(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
     scales = _slice(w.scales, index, 0, w.scales.shape[-2])  # [G, N]
     groups = scales.shape[0]
     if groups == 1:
-        return dot("nk,km->nm", x, values.astype(x.dtype)) * scales
+        return _sum_of_products("nk,km->nm", x, values) * scales
     x = x.reshape(x.shape[0], groups, -1)  # [n, G, K/G]
     values = values.reshape(groups, -1, values.shape[-1])  # [G, K/G, N]
-    parts = dot("ngk,gkm->gnm", x, values.astype(x.dtype))
+    parts = _sum_of_products("ngk,gkm->gnm", x, values)
     return (parts * scales[:, None]).sum(0)
 
 
@@ -108,10 +119,12 @@ def _blocked(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
     groups = w.scales.shape[-2]
     block = _block_rows(rows // groups, columns)
     blocks_per_group = rows // groups // block
+    width = block * x.shape[1] // rows  # columns of x that a block of rows takes
 
     def add_block(i: jax.Array, total: jax.Array) -> jax.Array:
-        values = _slice(w.values, index, i * block, block).astype(x.dtype)  # [block, N]
-        part = dot("nk,km->nm", lax.dynamic_slice_in_dim(x, i * block, block, 1), values)
+        values = _slice(w.values, index, i * block, block)  # [block, N]
+        taken = lax.dynamic_slice_in_dim(x, i * width, width, 1)
+        part = _sum_of_products("nk,km->nm", taken, values)
         if groups > 1:
             part = part * _slice(w.scales, index, i // blocks_per_group, 1)
         return total + part
@@ -120,6 +133,21 @@ def _blocked(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
         0, groups * blocks_per_group, add_block, jnp.zeros((x.shape[0], columns), jnp.float32)
     )
     return total if groups > 1 else total * _slice(w.scales, index, 0, 1)
+
+
+def _sum_of_products(equation: str, x: jax.Array, values: jax.Array) -> jax.Array:
+    """``dot`` with values as they are stored: int8 as one matrix, int4 as two."""
+    if values.dtype == jnp.int8:
+        return dot(equation, x, values.astype(x.dtype))
+    even, odd = unpacked(values)
+    of_even = dot(equation, x[..., 0::2], even.astype(x.dtype))
+    return of_even + dot(equation, x[..., 1::2], odd.astype(x.dtype))
+
+
+def unpacked(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Even and odd rows ``[..., K / 2, N]`` int8 of int4 values of that shape."""
+    low = lax.bitcast_convert_type(values << 4, jnp.int8) >> 4
+    return low, lax.bitcast_convert_type(values, jnp.int8) >> 4
 
 
 def _block_rows(group_rows: int, columns: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,14 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def quick_compilation() -> Iterator[None]:
+    """The same programs, optimised less: most of the time of small models is the compiler's."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

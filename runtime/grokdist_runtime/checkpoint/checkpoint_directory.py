@@ -129,7 +129,7 @@ def check_fit(shard: Shard, spec: TensorSpec) -> None:
         raise unsafe_shard(
             shard.path, None, Refusal("a plain array", f"a quantised weight for {spec.name}")
         )
-    _check_view(shard, shard.scales, spec.name, ("bfloat16", "float32"), spec.scales_shape)
+    _check_view(shard, shard.scales, spec.name, spec.scales_dtypes, spec.scales_shape)
 
 
 def _check_view(

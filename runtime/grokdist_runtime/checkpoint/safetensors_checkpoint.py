@@ -57,7 +57,7 @@ def open_safetensors(directory: Path, config: ModelConfig) -> Checkpoint:
         scales = None
         if spec.scales_shape is not None:
             name = spec.name + SCALES_SUFFIX
-            scales = _stored(found[name], name, spec.scales_shape, ("bfloat16", "float32"))
+            scales = _stored(found[name], name, spec.scales_shape, spec.scales_dtypes)
         if any(math.prod(part.grid) > 1 for part in (values, scales) if part is not None):
             cut[spec.name] = (values, scales)
             continue

@@ -30,7 +30,7 @@ INDEX_FILE = "model.safetensors.index.json"
 """Which file holds which tensor; the name that the Hub's libraries use."""
 SCALES_SUFFIX = ".scales"
 """A quantised weight's scales are the tensor of its name with this appended."""
-CODES = {"int8": "I8", "bfloat16": "BF16", "float32": "F32"}
+CODES = {"uint8": "U8", "int8": "I8", "bfloat16": "BF16", "float32": "F32"}
 """The format's names of the dtypes that a checkpoint may hold."""
 
 

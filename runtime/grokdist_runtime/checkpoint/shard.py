@@ -26,6 +26,7 @@ from grokdist_runtime.checkpoint.shard_file import (
 from grokdist_runtime.errors import CheckpointError
 
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "uint8": np.dtype(np.uint8),
     "int8": np.dtype(np.int8),
     "float32": np.dtype("<f4"),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
@@ -39,7 +40,7 @@ class TensorView:
 
     Attributes:
         file: the shard's file as it was when the structure was read.
-        dtype: ``int8``, ``float32`` or ``bfloat16``.
+        dtype: ``int8``, ``float32`` or ``bfloat16``; ``uint8`` in safetensors only.
         shape: at most 4 dimensions, none of them 0; C order, little-endian.
         offset: byte offset of the data; as it falls, so seldom aligned.
         nbytes: length of the data.

@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from grokdist_runtime.checkpoint.expert_int4 import group_rows
+
 if TYPE_CHECKING:
     from grokdist_runtime.config import ModelConfig
 
-ITEM_SIZE = {"int8": 1, "bfloat16": 2, "float32": 4}
+ITEM_SIZE = {"uint8": 1, "int8": 1, "bfloat16": 2, "float32": 4}
 """Bytes per element of every dtype that a checkpoint may hold."""
 
 SCALES_DTYPE = "bfloat16"
@@ -40,8 +42,9 @@ class TensorSpec:
 
     Attributes:
         name: path in the tree of parameters.
-        shape: of the array, or of the int8 weight; matrices are ``[..., in, out]``.
-        dtype: ``float32`` or ``int8``.
+        shape: of the array, or of the int8 weight; matrices are ``[..., in, out]``. Of an int4
+            weight that of its bytes, ``[..., in / 2, out]``.
+        dtype: ``float32``, ``int8``, or ``uint8`` for int4, two to a byte.
         scales_shape: ``[..., groups, out]`` for a quantised weight, else None. Group ``g`` scales
             rows ``g * in / groups`` up to ``(g + 1) * in / groups``.
         axes: a logical name for each dimension: ``vocab``, ``emb``, ``experts``, ``ffn``,
@@ -62,6 +65,19 @@ class TensorSpec:
         if self.scales_shape is None:
             return None
         return (*self.axes[:-2], "groups", self.axes[-1])
+
+    @property
+    def scales_dtypes(self) -> tuple[str, ...]:
+        """Dtypes that scales may have in a file, the last being what the devices hold.
+
+        The many of int4 stay bfloat16 there, so that no others may come: they would be rounded.
+        """
+        return ("bfloat16",) if self.dtype == "uint8" else ("bfloat16", "float32")
+
+    @property
+    def elements(self) -> int:
+        """How many numbers the array or weight has, without scales."""
+        return math.prod(self.shape) * (2 if self.dtype == "uint8" else 1)
 
     @property
     def nbytes(self) -> int:
@@ -124,10 +140,15 @@ def _layer(config: ModelConfig, prefix: str) -> list[TensorSpec]:
     kv_dim = config.num_kv_heads * config.key_size
     # The two matrices whose input is split over devices have a scale for each of these parts.
     groups = config.quantised_for_model_shards
-    specs = [
+    matrices = [
         _quantised("moe/linear/w", (experts, emb, ffn), ("experts", "emb", "ffn"), 1),
         _quantised("moe/linear_1/w", (experts, ffn, emb), ("experts", "ffn", "emb"), groups),
         _quantised("moe/linear_v/w", (experts, emb, ffn), ("experts", "emb", "ffn"), 1),
+    ]
+    if config.expert_int4_group:
+        matrices = [_int4(spec, config.expert_int4_group) for spec in matrices]
+    specs = [
+        *matrices,
         _quantised("multi_head_attention/key/w", (emb, kv_dim), ("emb", "kv_dim"), 1),
         _quantised("multi_head_attention/linear/w", (q_dim, emb), ("q_dim", "emb"), groups),
         _quantised("multi_head_attention/query/w", (emb, q_dim), ("emb", "q_dim"), 1),
@@ -147,3 +168,15 @@ def _plain(name: str, shape: tuple[int, ...], axes: tuple[str, ...]) -> TensorSp
 def _quantised(name: str, shape: tuple[int, ...], axes: tuple[str, ...], groups: int) -> TensorSpec:
     scales_shape = (*shape[:-2], groups, shape[-1])
     return TensorSpec(name=name, shape=shape, dtype="int8", scales_shape=scales_shape, axes=axes)
+
+
+def _int4(spec: TensorSpec, group: int) -> TensorSpec:
+    """The tensor as int4; the configuration has checked that there are groups."""
+    *lead, rows, columns = spec.shape
+    size = group_rows(rows, group) or rows
+    return replace(
+        spec,
+        shape=(*lead, rows // 2, columns),
+        dtype="uint8",
+        scales_shape=(*lead, rows // size, columns),
+    )
