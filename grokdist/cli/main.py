@@ -132,6 +132,12 @@ app.add_typer(registry.app(_reported), name="registry")
 app.add_typer(torrent.app(_reported), name="torrent")
 
 
+@functools.cache
+def _command_line() -> Callable[..., Any]:
+    """The commands as Typer makes them of signatures, which takes longer than most of them do."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line; ends the process with one of ``ExitCode``."""
     # Imports make many objects and no garbage: by default the collector takes a fifth of the start.
@@ -142,4 +148,4 @@ def main() -> None:
         config = load_config(config_path())
     except GrokdistError as error:
         _fail(Output(json="--json" in sys.argv), error, error.hint)
-    app(default_map=config)
+    _command_line()(default_map=config)
