@@ -56,6 +56,7 @@ class Contest:
         threads: Threads of each.
         llama_python: The interpreter that has ``llama_cpp`` and ``gguf``; ``None`` leaves
             llama.cpp out.
+        kernels: Ours to use; ``None`` for the fastest here.
         budget_s: Seconds for the steps of the original algorithm in one round.
         say: Takes lines of progress.
     """
@@ -63,6 +64,7 @@ class Contest:
     rounds: int
     threads: int
     llama_python: Path | None
+    kernels: str | None
     budget_s: float
     say: Callable[[str], None]
 
@@ -137,6 +139,7 @@ class Contest:
             "prompts": prompts(1 + size.repeats, PROMPT),
             "score": prompts(1, SCORED)[0] if number == 0 else [],
             "compile_cache": str(folder / "compiled"),
+            "kernels": self.kernels,
             "budget_s": self.budget_s,
         }
 
@@ -184,7 +187,7 @@ def _summary(answers: list[dict[str, Any]]) -> dict[str, Any]:
     }
     for key in ("prefill", "decode"):
         summary[key] = [statistics.median(answer[key]) for answer in answers if key in answer]
-    for key in ("active", "warm_s", "prefill_layers", "decode_layers"):
+    for key in ("active", "compile_s", "prefill_layers", "decode_layers"):
         if key in first:
             summary[key] = first[key]
     return summary
