@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_dtypes
@@ -12,10 +15,18 @@ import safetensors
 
 from grokdist_runtime.checkpoint.checkpoint_directory import Checkpoint, open_checkpoint
 from grokdist_runtime.checkpoint.converter import Conversion, WrittenFile
+from grokdist_runtime.checkpoint.parts import axis_pieces, part_of_file, parts_held, places
 from grokdist_runtime.checkpoint.safetensors_checkpoint import holds_safetensors, open_safetensors
-from grokdist_runtime.checkpoint.safetensors_layout import ALIGNMENT, INDEX_FILE
+from grokdist_runtime.checkpoint.safetensors_layout import ALIGNMENT, INDEX_FILE, PAGE
+from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES
 from grokdist_runtime.checkpoint.shard_writer import write_shard
-from grokdist_runtime.checkpoint.tensor_table import shard_file_name, tensor_table
+from grokdist_runtime.checkpoint.stored_tensor import StoredTensor
+from grokdist_runtime.checkpoint.tensor_table import (
+    EMBEDDINGS,
+    shard_file_name,
+    stacks,
+    tensor_table,
+)
 from grokdist_runtime.config import ModelConfig
 from grokdist_runtime.errors import CheckpointError, UnsafeShardError
 
@@ -45,19 +56,31 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def convert(checkpoint: Checkpoint, out: Path, file_size: int = 20_000) -> tuple[WrittenFile, ...]:
-    return Conversion(checkpoint, file_size=file_size, metadata=METADATA).write(out)
+def convert(
+    checkpoint: Checkpoint,
+    out: Path,
+    file_size: int = 20_000,
+    pieces: Mapping[str, int] | None = None,
+) -> tuple[WrittenFile, ...]:
+    conversion = Conversion(checkpoint, file_size=file_size, metadata=METADATA, pieces=pieces)
+    return conversion.write(out)
 
 
 def same(one: Checkpoint, other: Checkpoint) -> None:
     assert [spec.name for spec in one.specs] == [spec.name for spec in other.specs]
     for spec in one.specs:
-        for part in ("weight", "scales"):
-            before, after = getattr(one[spec.name], part), getattr(other[spec.name], part)
+        for before, after in zip(one.stored(spec.name), other.stored(spec.name), strict=True):
             assert (before is None) == (after is None)
-            if before is not None:
-                assert before.array().tobytes() == after.array().tobytes()
+            if before is not None and after is not None:
                 assert (before.dtype, before.shape) == (after.dtype, after.shape)
+                assert whole(before).tobytes() == whole(after).tobytes()
+
+
+def whole(tensor: StoredTensor) -> np.ndarray:
+    out = np.empty(tensor.shape, NUMPY_DTYPES[tensor.dtype])
+    for piece in tensor.pieces(tuple(slice(0, size) for size in tensor.shape)):
+        out[piece.target] = piece.view.array()[piece.source]
+    return out
 
 
 @pytest.mark.parametrize("file_size", [1, 5_000, 20_000, 10**12])
@@ -67,6 +90,80 @@ def test_every_tensor_keeps_its_bytes(
     convert(checkpoint, out, file_size)
     assert holds_safetensors(out)
     same(checkpoint, open_safetensors(out, config))
+
+
+@pytest.mark.parametrize("file_size", [3_000, 10**12])
+@pytest.mark.parametrize(("model", "experts"), [(2, 1), (4, 1), (2, 3)])
+def test_parts_put_together_are_the_original(
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    out: Path,
+    file_size: int,
+    model: int,
+    experts: int,
+) -> None:
+    convert(checkpoint, out, file_size, axis_pieces(config, model=model, experts=experts))
+    parted = open_safetensors(out, config)
+    same(checkpoint, parted)
+    counts = {math.prod(parted.stored(spec.name)[0].grid) for spec in parted.specs}
+    assert {1, model, model * experts} <= counts
+
+
+def test_a_device_needs_the_files_of_its_part_and_of_none_other(
+    checkpoint: Checkpoint, config: ModelConfig, out: Path
+) -> None:
+    pieces = axis_pieces(config, model=4)
+    convert(checkpoint, out, pieces=pieces)
+    for model in range(4):
+        needed = parts_held(config, pieces, places(config, model=(model, 4)))
+        files = [path for path in out.iterdir() if (part_of_file(path.name) or (0, 1))[1] == 4]
+        mine = [path for path in files if part_of_file(path.name) in needed]
+        assert {part_of_file(path.name) for path in mine} == {(model, 4)}
+        assert len(mine) * 4 == len(files)
+
+
+def test_the_layers_of_a_stack_follow_each_other(
+    checkpoint: Checkpoint, config: ModelConfig, out: Path
+) -> None:
+    """So that each device's part of the stack is one piece of the file."""
+    convert(checkpoint, out, 10**12, axis_pieces(config, model=2))
+    converted = open_safetensors(out, config)
+    for stack in stacks(converted.specs):
+        assert len(stack) in (1, 11)
+        for tensors in zip(*(converted.stored(spec.name) for spec in stack), strict=True):
+            for views in zip(*(t.parts.values() for t in tensors if t), strict=True):
+                for before, after in itertools.pairwise(views):
+                    assert after.file is before.file
+                    assert after.offset == before.offset + before.nbytes
+                assert views[0].offset % PAGE == 0 or views[0].nbytes % PAGE
+
+
+def test_parts_that_do_not_fit_are_refused(
+    checkpoint: Checkpoint, config: ModelConfig, out: Path, tmp_path: Path
+) -> None:
+    convert(checkpoint, out, 10**12, axis_pieces(config, model=2))
+    (second,) = out.glob("*.part-2-of-2.safetensors")
+    data = second.read_bytes()
+    name = b"embeddings.part-2-of-2"
+    assert name in data
+    for change, message in (
+        ((name, b"embeddings.part-1-of-2"), "expected every tensor once"),
+        ((name, b"embeddings.part-2-of-4"), "cut otherwise"),
+        ((name, b"embeddings.part-3-of-2"), "expected only"),
+        ((b'"shape":[20,16]', b'"shape":[16,20]'), r"one of 2 equal parts of float32 \(40, 16\)"),
+        ((b'"shape":[20,16]', b'"shape":[40,8] '), r"one of 2 equal parts of float32 \(40, 16\)"),
+    ):
+        assert change[0] in data
+        second.write_bytes(data.replace(*change))
+        with pytest.raises((CheckpointError, UnsafeShardError), match=message):
+            open_safetensors(out, config)
+    second.unlink()
+    partial = open_safetensors(out, config)  # another host may have them
+    with pytest.raises(CheckpointError, match=r"part-2-of-2 is needed here and in no file"):
+        whole(partial.stored(EMBEDDINGS)[0])
+    next(out.glob("*.part-1-of-2.safetensors")).unlink()
+    with pytest.raises(CheckpointError, match="has no tensor"):
+        open_safetensors(out, config)
 
 
 def test_what_is_reported_is_what_is_on_disk(checkpoint: Checkpoint, out: Path) -> None:

@@ -1,0 +1,133 @@
+"""What loading takes, measured by the kernel in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
+from grokdist_runtime.checkpoint.converter import Conversion
+from grokdist_runtime.checkpoint.parts import axis_pieces, part_of_file
+from tests.runtime.conftest import Model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the kernel's /proc/self")
+
+ROOT = Path(__file__).parents[2]
+WIDE = {  # rows so long that half of one is many pages
+    "vocab_size": 16,
+    "emb_size": 4,
+    "ffn_size": 1 << 20,
+    "key_size": 2,
+    "num_q_heads": 2,
+    "num_kv_heads": 2,
+    "num_experts": 2,
+    "num_layers": 2,
+    "quantised_for_model_shards": 2,
+}
+LARGE = {  # 100 MB
+    "vocab_size": 512,
+    "emb_size": 512,
+    "ffn_size": 2048,
+    "key_size": 64,
+    "num_layers": 4,
+}
+
+
+def start(directory: Path, model: Model, mesh: str, *host: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.runtime.load_child", directory, model.directory, mesh, *host],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}", "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def result(child: subprocess.Popen[str]) -> Mapping[str, int]:
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
+    found: Mapping[str, int] = json.loads(out)
+    return found
+
+
+@pytest.mark.parametrize("mesh", ["1x1", "1x4"])
+def test_memory_grows_by_what_is_kept(make_model: Callable[..., Model], mesh: str) -> None:
+    """Private memory, looked at every half millisecond; pages of files are the kernel's cache."""
+    model = make_model(**LARGE)
+    taken = result(start(model.directory, model, mesh))
+    assert taken["right"]
+    assert taken["kept"] > 100e6
+    assert 0.9 * taken["kept"] < taken["anonymous"] <= 1.1 * taken["kept"]
+
+
+def test_a_converted_model_takes_no_memory(
+    make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    model = make_model(**LARGE)
+    taken = result(start(converted(model, tmp_path, model_parts=4), model, "1x4"))
+    assert taken["right"]
+    assert taken["kept"] > 100e6
+    assert taken["anonymous"] < 0.1 * taken["kept"]
+    assert taken["told"] < 0.02 * taken["kept"]
+
+
+def test_each_of_two_hosts_reads_its_own_part(make_model: Callable[..., Model]) -> None:
+    model = make_model(**WIDE)
+    sizes = sum(path.stat().st_size for path in (model.directory / "ckpt-0").iterdir())
+    for taken in on_two_hosts(model, model.directory, model.directory):
+        assert taken["right"]
+        assert 0.49 * sizes < taken["told"] < 0.51 * sizes
+        assert 0.45 * sizes < taken["touched"] < 0.6 * sizes
+
+
+def test_a_host_needs_only_the_files_of_its_part(
+    make_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    model = make_model(**WIDE)
+    whole = converted(model, tmp_path, model_parts=2)
+    directories = []
+    for host in range(2):
+        directory = tmp_path / f"host{host}"
+        directory.mkdir()
+        for path in whole.iterdir():
+            if part_of_file(path.name) in (None, (host, 2)):
+                (directory / path.name).hardlink_to(path)
+        directories.append(directory)
+    for taken in on_two_hosts(model, *directories):
+        assert taken["right"]
+    child = start(directories[0], model, "1x1")
+    _, err = child.communicate(timeout=120)
+    assert "part-2-of-2 is needed here and in no file" in err
+
+
+def on_two_hosts(model: Model, *directories: Path) -> list[Mapping[str, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    children = [
+        start(directory, model, "1x2", f"{host}", address)
+        for host, directory in enumerate(directories)
+    ]
+    try:
+        return [result(child) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+def converted(model: Model, folder: Path, *, model_parts: int) -> Path:
+    out = folder / "converted"
+    out.mkdir()
+    (out / "config.json").write_bytes((model.directory / "config.json").read_bytes())
+    pieces = axis_pieces(model.config, model=model_parts)
+    checkpoint = open_checkpoint(model.directory, model.config)
+    Conversion(checkpoint, file_size=8 << 20, metadata={}, pieces=pieces).write(out)
+    return out
