@@ -2,15 +2,18 @@
 
 Arguments: the directory, one of shards that holds the same model, the mesh, and, for one of two
 hosts, its number and the coordinator's address. Keys, in bytes: ``kept`` by the arrays on this
-host; ``told`` of by the progress; ``anonymous``, by which private memory grew at most; ``touched``,
-read by system calls or mapped in from files; ``right`` says whether the arrays hold what the
-shards do.
+host; ``told`` of by the progress; ``anonymous``, by which private memory grew at most; ``calls``,
+read by system calls; ``right`` says whether the arrays hold what the shards do.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
+import mmap
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -36,11 +39,10 @@ class Account:
         self._looked = 0
         self._lock = threading.Lock()
 
-    def memory(self, *names: str) -> int:
-        """Sum of lines on memory."""
-        text = self._look("/proc/self/status")
-        lines = dict(line.split(":", 1) for line in text.splitlines())
-        return sum(int(lines[name].split()[0]) * 1024 for name in names)
+    def private(self) -> int:
+        """Bytes of memory that belong to this process alone."""
+        (line,) = re.findall(r"RssAnon:\s+([0-9]+) kB", self._look("/proc/self/status"))
+        return int(line) * 1024
 
     def read_by_calls(self) -> int:
         """Bytes that system calls have read so far."""
@@ -66,7 +68,7 @@ class Peak(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(0.0005):
-            self.highest = max(self.highest, self._account.memory("RssAnon"))
+            self.highest = max(self.highest, self._account.private())
 
 
 def main() -> None:
@@ -81,19 +83,15 @@ def main() -> None:
     checkpoint = read(Path(directory), config)
     spec = ModelSpec.create(config, make_mesh(mesh))
 
-    # Maps are kept, so that the pages that were touched are still counted at the end.
-    maps: list[np.ndarray] = []
     map_in_place = TensorView.array
-
-    def array(self: TensorView) -> np.ndarray:
-        maps.append(map_in_place(self))
-        return maps[-1]
-
-    TensorView.array = array  # type: ignore[method-assign]
+    if host:
+        TensorView.array = functools.partialmethod(  # type: ignore[assignment]
+            guarded, map_in_place, int(host[0])
+        )
     told = []
     account = Account()
     peak = Peak(account)
-    anonymous, mapped = account.memory("RssAnon"), account.memory("RssFile", "RssShmem")
+    anonymous = account.private()
     calls = account.read_by_calls()
     peak.start()
     weights = load_weights(checkpoint, spec, on_bytes=lambda count, total: told.append(count))
@@ -101,8 +99,8 @@ def main() -> None:
     peak.ended.set()
     peak.join()
     calls = account.read_by_calls() - calls
-    mapped = account.memory("RssFile", "RssShmem") - mapped
-    highest = max(peak.highest, account.memory("RssAnon")) - anonymous
+    TensorView.array = map_in_place  # type: ignore[method-assign]
+    highest = max(peak.highest, account.private()) - anonymous
     leaves = jax.tree.leaves(weights)
     print(
         json.dumps(
@@ -110,13 +108,31 @@ def main() -> None:
                 "kept": sum(s.data.nbytes for leaf in leaves for s in leaf.addressable_shards),
                 "told": sum(told),
                 "anonymous": highest,
-                "touched": calls + mapped,
+                "calls": calls,
                 "right": right(open_checkpoint(Path(shards), config), weights, spec),
             }
         )
     )
     sys.stdout.flush()
     os._exit(0)  # the other host may be gone already, and nothing is left to be done
+
+
+def guarded(view: TensorView, map_in_place: Any, host: int) -> np.ndarray:
+    """The view's map, where touching the other host's columns ends the process.
+
+    Only pages that lie wholly in these columns are guarded, so they must be wide.
+    """
+    array: np.ndarray = map_in_place(view)
+    if len(view.shape) < 2 or array[0].nbytes < 64 * mmap.PAGESIZE:
+        return array
+    width = array.strides[-2]
+    for row in range(array.nbytes // width):
+        start = array.ctypes.data + row * width + (1 - host) * width // 2
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = (start + width // 2) // mmap.PAGESIZE * mmap.PAGESIZE
+        size = ctypes.c_size_t(max(0, last - first))
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(first), size, 0) == 0
+    return array
 
 
 def right(checkpoint: Any, weights: Any, spec: ModelSpec) -> bool:

@@ -23,11 +23,12 @@ ROOT = Path(__file__).parents[2]
 WIDE = {  # rows so long that half of one is many pages
     "vocab_size": 16,
     "emb_size": 4,
-    "ffn_size": 1 << 20,
+    "ffn_size": 1 << 21,
     "key_size": 2,
     "num_q_heads": 2,
     "num_kv_heads": 2,
-    "num_experts": 2,
+    "num_experts": 1,
+    "num_selected_experts": 1,
     "num_layers": 2,
     "quantised_for_model_shards": 2,
 }
@@ -80,12 +81,13 @@ def test_a_converted_model_takes_no_memory(
 
 
 def test_each_of_two_hosts_reads_its_own_part(make_model: Callable[..., Model]) -> None:
+    """Columns of the other host are guarded: a process that touches them in a map dies."""
     model = make_model(**WIDE)
     sizes = sum(path.stat().st_size for path in (model.directory / "ckpt-0").iterdir())
     for taken in on_two_hosts(model, model.directory, model.directory):
         assert taken["right"]
         assert 0.49 * sizes < taken["told"] < 0.51 * sizes
-        assert 0.45 * sizes < taken["touched"] < 0.6 * sizes
+        assert taken["calls"] <= taken["told"]
 
 
 def test_a_host_needs_only_the_files_of_its_part(
