@@ -141,11 +141,11 @@ def _load_by_layer(
     with ThreadPoolExecutor(1, thread_name_prefix="layer") as ahead:
         coming = ahead.submit(read, layers[0])
         for layer in range(depth):
-            ready = coming.result()
+            part = [each.on_devices() for each in coming.result()]
             coming = ahead.submit(read, layers[layer + 1] if layer + 1 < depth else single)
-            part = [each.on_devices() for each in ready]
             # Waiting keeps at most this layer and the one that is being read in main memory.
             stack = jax.block_until_ready(fill_jit(stack, part, np.int32(layer)))
+            del part
         embedding, final_norm = (each.on_devices() for each in coming.result())
     return Weights(
         embedding=embedding, final_norm=final_norm, layers=jax.tree.unflatten(shape, stack)
