@@ -73,7 +73,7 @@ class Peak(threading.Thread):
 
 def main() -> None:
     directory, shards, mesh, *host = sys.argv[1:]
-    if host:
+    if host and not holds_safetensors(Path(directory)):
         jax.distributed.initialize(host[1], 2, int(host[0]))
     else:
         data, model = (int(side) for side in mesh.split("x"))
@@ -84,7 +84,7 @@ def main() -> None:
     spec = ModelSpec.create(config, make_mesh(mesh))
 
     map_in_place = TensorView.array
-    if host:
+    if host and not holds_safetensors(Path(directory)):
         TensorView.array = functools.partialmethod(  # type: ignore[assignment]
             guarded, map_in_place, int(host[0])
         )
@@ -114,7 +114,8 @@ def main() -> None:
         )
     )
     sys.stdout.flush()
-    os._exit(0)  # the other host may be gone already, and nothing is left to be done
+    sys.stdin.read()  # the other host needs the coordinator, which may be here
+    os._exit(0)
 
 
 def guarded(view: TensorView, map_in_place: Any, host: int) -> np.ndarray:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -41,29 +43,47 @@ LARGE = {  # 100 MB
 }
 
 
-def start(directory: Path, model: Model, mesh: str, *host: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def child(directory: Path, model: Model, mesh: str, *host: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that loads, and ends when its standard input does."""
+    process = subprocess.Popen(
         [sys.executable, "-m", "tests.runtime.load_child", directory, model.directory, mesh, *host],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'runtime'}", "JAX_PLATFORMS": "cpu"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    late = threading.Timer(120, process.kill)
+    late.start()
+    try:
+        yield process
+    finally:
+        late.cancel()
+        process.kill()
+        process.communicate()
 
 
-def result(child: subprocess.Popen[str]) -> Mapping[str, int]:
-    out, err = child.communicate(timeout=120)
-    assert child.returncode == 0, err
-    found: Mapping[str, int] = json.loads(out)
+def result(process: subprocess.Popen[str]) -> Mapping[str, int]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    found: Mapping[str, int] = json.loads(line)
     return found
+
+
+def alone(directory: Path, model: Model, mesh: str) -> Mapping[str, int]:
+    with child(directory, model, mesh) as process:
+        return result(process)
 
 
 @pytest.mark.parametrize("mesh", ["1x1", "1x4"])
 def test_memory_grows_by_what_is_kept(make_model: Callable[..., Model], mesh: str) -> None:
     """Private memory, looked at every half millisecond; pages of files are the kernel's cache."""
     model = make_model(**LARGE)
-    taken = result(start(model.directory, model, mesh))
+    taken = alone(model.directory, model, mesh)
     assert taken["right"]
     assert taken["kept"] > 100e6
     assert 0.9 * taken["kept"] < taken["anonymous"] <= 1.1 * taken["kept"]
@@ -73,7 +93,7 @@ def test_a_converted_model_takes_no_memory(
     make_model: Callable[..., Model], tmp_path: Path
 ) -> None:
     model = make_model(**LARGE)
-    taken = result(start(converted(model, tmp_path, model_parts=4), model, "1x4"))
+    taken = alone(converted(model, tmp_path, model_parts=4), model, "1x4")
     assert taken["right"]
     assert taken["kept"] > 100e6
     assert taken["anonymous"] < 0.1 * taken["kept"]
@@ -105,24 +125,20 @@ def test_a_host_needs_only_the_files_of_its_part(
         directories.append(directory)
     for taken in on_two_hosts(model, *directories):
         assert taken["right"]
-    child = start(directories[0], model, "1x1")
-    _, err = child.communicate(timeout=120)
+    with child(directories[0], model, "1x1") as process:
+        _, err = process.communicate(timeout=120)
     assert "part-2-of-2 is needed here and in no file" in err
 
 
 def on_two_hosts(model: Model, *directories: Path) -> list[Mapping[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    children = [
-        start(directory, model, "1x2", f"{host}", address)
-        for host, directory in enumerate(directories)
-    ]
-    try:
-        return [result(child) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
+    first, second = directories
+    with (
+        child(first, model, "1x2", "0", address) as one,
+        child(second, model, "1x2", "1", address) as other,
+    ):
+        return [result(one), result(other)]
 
 
 def converted(model: Model, folder: Path, *, model_parts: int) -> Path:
