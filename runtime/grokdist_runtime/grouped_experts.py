@@ -1,4 +1,4 @@
-"""The experts of a few tokens in two launches of the GPU kernel, whatever experts they chose.
+"""All experts of all tokens in two launches of the GPU kernel, whatever experts they chose.
 
 A loop over pairs of token and expert would wait for each launch, and one of unknown length for the
 host as well. Here the pairs are laid out in blocks that each belong to one expert; the kernel reads
@@ -14,10 +14,8 @@ import jax.numpy as jnp
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.spec import ModelSpec
 
-MAX_PAIRS = 128
-"""Above, blocks would be many and read each expert's bytes too often from the L2 cache."""
-
-_BLOCK = 16  # rows, as few as tensor cores take
+_MIN_BLOCK = 16  # rows, as few as tensor cores take
+_MAX_BLOCK = 64
 
 
 def fits(pairs: int, weights: LayerWeights[jax.Array]) -> bool:
@@ -25,9 +23,8 @@ def fits(pairs: int, weights: LayerWeights[jax.Array]) -> bool:
     from grokdist_runtime.pallas_matmul import tiles_for
 
     blocks, rows = _layout(pairs, weights.gate.values.shape[1])
-    return pairs <= MAX_PAIRS and all(
-        tiles_for(w, blocks, rows) is not None for w in (weights.gate, weights.up, weights.down)
-    )
+    stacks = (weights.gate, weights.up, weights.down)
+    return all(tiles_for(w, blocks, rows) is not None for w in stacks)
 
 
 def all_at_once(
@@ -81,10 +78,15 @@ def all_at_once(
 
 
 def _layout(pairs: int, experts: int) -> tuple[int, int]:
-    """Blocks and rows of each: with few pairs each alone, else as many as could be begun."""
+    """Blocks and rows of each: with few pairs each alone, else as many as could be begun.
+
+    A block is about as long as an expert's fair share.
+    """
     if pairs <= experts:
         return pairs, 1
-    return (pairs + experts * (_BLOCK - 1)) // _BLOCK, _BLOCK
+    share = 1 << (pairs // experts - 1).bit_length()
+    rows = min(_MAX_BLOCK, max(_MIN_BLOCK, share))
+    return (pairs + experts * (rows - 1)) // rows, rows
 
 
 def _slots(flat: jax.Array, experts: int, blocks: int, rows: int) -> tuple[jax.Array, jax.Array]:

@@ -98,6 +98,8 @@ def _native(x: jax.Array, stacks: Sequence[Quantised], index: Index) -> list[jax
 
 
 def _whole(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
+    if x.shape[0] == 1 and w.scales.shape[-2] > 1:
+        return _by_group(x, w, index)
     values = _slice(w.values, index, 0, w.values.shape[-2])  # [K, N]
     scales = _slice(w.scales, index, 0, w.scales.shape[-2])  # [G, N]
     groups = scales.shape[0]
@@ -107,6 +109,26 @@ def _whole(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
     values = values.reshape(groups, -1, values.shape[-1])  # [G, K/G, N]
     parts = _sum_of_products("ngk,gkm->gnm", x, values)
     return (parts * scales[:, None]).sum(0)
+
+
+def _by_group(x: jax.Array, w: Quantised, index: Index) -> jax.Array:
+    """One row, a group of scales at a time.
+
+    For a GPU XLA makes a product of one row a sum, which it fuses with widening and slicing. With
+    all groups in one it would sum over an inner axis, and write a transposed float32 copy first.
+    """
+    rows, columns = w.values.shape[-2:]
+    groups = w.scales.shape[-2]
+    size = rows // groups
+
+    def add_group(group: jax.Array, total: jax.Array) -> jax.Array:
+        values = _slice(w.values, index, group * size, size).astype(x.dtype)  # [K/G, N]
+        part = dot("nk,km->nm", lax.dynamic_slice_in_dim(x, group * size, size, 1), values)
+        return total + part * _slice(w.scales, index, group, 1)
+
+    zero = jnp.zeros((x.shape[0], columns), jnp.float32)
+    total: jax.Array = lax.fori_loop(0, groups, add_group, zero)
+    return total
 
 
 def _blocked(x: jax.Array, w: Quantised, index: Index) -> jax.Array:

@@ -15,7 +15,7 @@ from tests.runtime.conftest import Model, load_runner
 from tests.runtime.test_moe import dense, run_experts
 
 
-@pytest.mark.parametrize("pairs", [8, 9, 128])
+@pytest.mark.parametrize("pairs", [8, 9, 300])
 @pytest.mark.parametrize("seed", range(3))
 def test_every_pair_has_a_slot_of_its_own_in_a_block_of_its_expert(pairs: int, seed: int) -> None:
     """Expert 8 is none; few experts make long runs."""
@@ -32,7 +32,7 @@ def test_every_pair_has_a_slot_of_its_own_in_a_block_of_its_expert(pairs: int, s
         assert (np.asarray(owners) < 8).sum() == begun, "no block but those that are needed"
 
 
-@pytest.mark.parametrize(("tokens", "mesh"), [(4, "1x2"), (5, "1x1"), (40, "1x1")])
+@pytest.mark.parametrize(("tokens", "mesh"), [(4, "1x2"), (40, "1x1")])
 def test_experts_equal_the_dense_ones(
     make_model: Callable[..., Model],
     tokens: int,

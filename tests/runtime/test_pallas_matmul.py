@@ -40,10 +40,8 @@ def close(found: jax.Array, x: jax.Array, w: np.ndarray) -> bool:
 @pytest.mark.parametrize(
     ("inner", "columns", "groups", "rows", "dtype"),
     [
-        (16, 16, 1, 1, "float32"),
         (128, 48, 4, 1, "bfloat16"),
         (96, 272, 2, 1, "float32"),
-        (512, 32, 1, 2, "bfloat16"),
         (128, 48, 4, 8, "float32"),
         (96, 16, 2, 17, "bfloat16"),
     ],
@@ -123,9 +121,8 @@ def test_what_the_kernel_can_do_is_known_beforehand(
     assert tiles_for(w, 2, pallas_matmul.MAX_ROWS + 1) is None
 
 
-@pytest.mark.parametrize("rows", [1, 2])
 def test_matmul_takes_the_kernel_where_it_can_and_the_plain_path_elsewhere(
-    rows: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = ModelSpec.create(small_config(), make_mesh("1x1"), kernels="pallas")
     calls = []
@@ -138,7 +135,7 @@ def test_matmul_takes_the_kernel_where_it_can_and_the_plain_path_elsewhere(
     for columns, expected in ((64, 1), (40, 0)):
         calls.clear()
         w = stack(rng, 64, columns, 2)
-        x = jnp.asarray(rng.normal(size=(rows, 64)), jnp.float32)
+        x = jnp.asarray(rng.normal(size=(2, 64)), jnp.float32)
         assert close(matmul(x, w, (1, 1), spec), x, matrix(w, 4))
         assert len(calls) == expected
 
@@ -149,7 +146,7 @@ def test_a_machine_without_the_compiler_gets_the_plain_path() -> None:
     assert not pallas_matmul.works()
 
 
-@pytest.mark.parametrize(("blocks", "rows"), [(2, 1), (8, 16)])
+@pytest.mark.parametrize(("blocks", "rows"), [(2, 1), (8, 16), (23, 64)])
 def test_it_lowers_for_cuda_and_nothing_outside_it_touches_a_weight(blocks: int, rows: int) -> None:
     """Grok-1's experts, as each of 8 devices has them: 12.9 GB in a stack, never held here."""
     w = abstract((64, 8, 6144, 4096), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +16,14 @@ from grokdist_runtime.spec import ModelSpec
 from tests.runtime.random_checkpoint import small_config
 
 
-@pytest.mark.parametrize("tokens", [1, 4, 5])
+@pytest.mark.parametrize(("tokens", "on_cpu"), [(1, True), (4, True), (5, True), (1, False)])
 @pytest.mark.parametrize(("rows", "groups"), [(176, 8), (344, 8), (64, 1), (6, 3), (262, 2)])
 def test_matmul_scales_each_group(
-    rows: int, groups: int, tokens: int, rng: np.random.Generator
+    rows: int, groups: int, tokens: int, on_cpu: bool, rng: np.random.Generator
 ) -> None:
     """176 / 8 = 22 rows do not fill a block, 344 / 8 = 43 and 262 / 2 = 131 are prime."""
     spec = ModelSpec.create(small_config(), make_mesh("1x1"))
+    spec = dataclasses.replace(spec, on_cpu=on_cpu)
     values = rng.integers(-127, 128, (2, 3, rows, 40)).astype(np.int8)
     scales = rng.uniform(0.5, 2, (2, 3, groups, 40)).astype(np.float32)
     x = rng.normal(size=(tokens, rows)).astype(np.float32)
