@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from grokdist_runtime.config import ModelConfig
+from grokdist_runtime.mesh_shape import MeshShape
 from grokdist_runtime.params import ParamInfo, Weights, abstract_weights
 from grokdist_runtime.plan import weight_bytes
 from grokdist_runtime.spec import ModelSpec
@@ -58,7 +59,9 @@ def share(config: ModelConfig, devices: int) -> ModelConfig:
 def layers_that_fit(config: ModelConfig, room: int) -> int:
     """How many layers' weights ``room`` bytes hold beside the embedding, at most all of them."""
     one, two = (
-        weight_bytes(dataclasses.replace(config, num_layers=n), 1, config.compute_dtype).total
+        weight_bytes(
+            dataclasses.replace(config, num_layers=n), MeshShape(), config.compute_dtype
+        ).total
         for n in (1, 2)
     )
     return max(1, min(config.num_layers, 1 + (room - one) // (two - one)))
