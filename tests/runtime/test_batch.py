@@ -75,7 +75,7 @@ def _quick_compilation() -> Iterator[None]:
     """Most of the time here is the compiler's. Smaller chunks, so that prompts have several."""
     jax.config.update("jax_disable_most_optimizations", True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner_module, "MAX_CHUNK", 64)
+        patch.setattr(runner_module, "MAX_CHUNK", 32)
         yield
     jax.config.update("jax_disable_most_optimizations", False)
 
@@ -227,12 +227,13 @@ def test_a_long_prompt_does_not_hold_up_the_others(wide: Engine) -> None:
     running = Client(batch, wide, Ask(prompt=prompt(2, 5), max_tokens=40))
     for _ in range(3):
         batch.turn()
-    long = Client(batch, wide, Ask(prompt=prompt(3, 200), max_tokens=2))
+    long = Client(batch, wide, Ask(prompt=prompt(3, 110), max_tokens=2))
     before = len(running.tokens)
     turns = 0
     while not long.events:
         batch.turn()
         turns += 1
+    assert turns == 4
     assert len(running.tokens) >= before + turns - 1
     run(batch)
     assert_as_alone(wide, Ask(prompt=prompt(2, 5), max_tokens=40), running.completion)
@@ -289,7 +290,7 @@ def test_rows_move_together_and_the_cache_shrinks(wide: Engine) -> None:
 
 def test_a_cancelled_text_ends_wherever_it_is(wide: Engine) -> None:
     """In a row, with a prompt half taken in, and waiting."""
-    long = Ask(prompt=prompt(10, 200), max_tokens=5)
+    long = Ask(prompt=prompt(10, 110), max_tokens=5)
     stays = Ask(prompt=prompt(11, 5), max_tokens=25)
     batch = new_batch(wide)
     kept, in_row, joining, waiting = (
