@@ -21,6 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# The latter say that this process shares a run with others.
+_OURS = ("GROKDIST_", "SLURM_", "OMPI_", "JAX_NUM_PROCESSES")
 _FOREIGN = ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE", "http_proxy", "https_proxy", "all_proxy")
 
 
@@ -54,7 +56,7 @@ needs_ipv6 = pytest.mark.skipif(not _ipv6(), reason="this kernel has no IPv6 loo
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
-        if name.startswith("GROKDIST_") or name in _FOREIGN or name.lower() in _FOREIGN:
+        if name.startswith(_OURS) or name in _FOREIGN or name.lower() in _FOREIGN:
             monkeypatch.delenv(name)
     monkeypatch.setenv("GROKDIST_HOME", str(tmp_path / "grokdist-home"))
     monkeypatch.setenv("GROKDIST_CONFIG", str(tmp_path / "no-config.toml"))

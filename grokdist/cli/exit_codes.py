@@ -57,6 +57,7 @@ _RUNTIME_BY_NAME: dict[str, ExitCode] = {
     "CheckpointError": ExitCode.DIGEST,
     "PromptError": ExitCode.USAGE,
     "DeviceError": ExitCode.RESOURCES,
+    "ClusterUsageError": ExitCode.USAGE,
 }
 
 

@@ -16,6 +16,7 @@ import grokdist
 from grokdist.cli import (
     attest,
     bom,
+    cluster,
     convert,
     demo,
     doctor,
@@ -74,6 +75,9 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
         except OSError as error:
             _fail(out, error, None)
         except Exception as error:
+            if type(error).__name__ == "JaxRuntimeError" and not kwargs.get("verbose"):
+                # Also what a process meets whose partner in a sum over machines has ended.
+                _fail(out, GrokdistError(f"JAX failed: {_first_line(error)}"), "-v shows where")
             if not type(error).__module__.startswith("grokdist_runtime."):
                 raise
             _fail(out, error, getattr(error, "hint", None))
@@ -85,6 +89,10 @@ def _fail(out: Output, error: Exception, hint: str | None) -> NoReturn:
     code = exit_code_for(error)
     out.error(str(error), hint, code)
     raise SystemExit(code) from None
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _version(value: bool) -> None:
@@ -148,4 +156,8 @@ def main() -> None:
         config = load_config(config_path())
     except GrokdistError as error:
         _fail(Output(json="--json" in sys.argv), error, error.hint)
-    _command_line()(default_map=config)
+    try:
+        _command_line()(default_map=config)
+    except SystemExit as end:
+        cluster.leave(end.code)
+        raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import cluster, options
 from grokdist.cli.output import Output
 from grokdist.cli.speed import stats_line
 from grokdist.errors import UsageError
@@ -17,6 +17,7 @@ from grokdist.settings import compile_cache
 
 if TYPE_CHECKING:
     from grokdist.cli.verified import Rounding, VerifiedModel
+    from grokdist_runtime.cluster import Cluster
     from grokdist_runtime.engine import Engine
     from grokdist_runtime.events import Completion
     from grokdist_runtime.sampling import SamplingParams
@@ -26,6 +27,7 @@ _SEEDS = 1 << 32
 
 
 def run(
+    context: typer.Context,
     prompt: Annotated[
         str | None,
         typer.Argument(help="Text to continue; none: read stdin, or ask on a terminal."),
@@ -62,6 +64,10 @@ def run(
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,
     stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
+    coordinator: cluster.Coordinator = None,
+    processes: cluster.Processes = None,
+    process: cluster.Process = None,
+    join_timeout: cluster.JoinTimeout = cluster.JOIN_S,
     unsafe_unverified: Annotated[
         bool,
         typer.Option("--unsafe-unverified", help="Load a directory that nothing vouches for."),
@@ -78,18 +84,17 @@ def run(
     out = Output(json=json, quiet=quiet, verbose=verbose)
     if prompt is not None and tokens is not None:
         raise UsageError("a prompt and --tokens were given; expected one of them")
-    ask = prompt is None and tokens is None and sys.stdin.isatty()
-    if ask and json:
-        raise UsageError("--json needs a prompt; expected an argument, --tokens or stdin")
-    if prompt is None and tokens is None and not ask:
-        prompt = _read_stdin()
-    if prompt is not None and not prompt:
-        raise UsageError("the prompt is empty; expected some text")
+    shared = cluster.find(coordinator, processes, process, model=model)
 
+    def word() -> dict[str, Any]:
+        asked = _asked(prompt, tokens, json=json, alone=shared is None)
+        return asked | {"seed": secrets.randbelow(_SEEDS) if seed is None else seed}
+
+    said, out = cluster.take_part(shared, context, word, join_timeout=join_timeout, out=out)
     rounding = Rounding(kv_cache=kv_cache, requantise=requantise)
     opened = open_verified(
         model,
-        memory=host_memory(),
+        memory=host_memory() * (shared.processes if shared is not None else 1),
         unsafe_unverified=unsafe_unverified,
         out=out,
         tokens=max_tokens,
@@ -98,7 +103,13 @@ def run(
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
     engine = load_engine(
-        opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, out=out
+        opened,
+        mesh=mesh,
+        dtype=dtype,
+        rounding=rounding,
+        kernels=kernels,
+        out=out,
+        shared=shared,
     )
 
     from grokdist_runtime.sampling import SamplingParams
@@ -108,13 +119,13 @@ def run(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
-        seed=secrets.randbelow(_SEEDS) if seed is None else seed,
+        seed=said["seed"],
     )
     writer = _Writer(engine, sampling, max_tokens, tuple(stop or ()), ignore_eos, out)
-    if ask:
+    if said["tokens"] is None and said["prompt"] is None:
         _ask(writer, stats, out)
         return
-    ids = read_tokens(tokens) if tokens is not None else engine.encode(prompt or "")
+    ids = engine.encode(said["prompt"]) if said["tokens"] is None else said["tokens"]
     completion = writer.write(ids)
     out.result(_document(opened, completion, sampling, engine), "")
     if stats:
@@ -129,12 +140,21 @@ def load_engine(
     rounding: Rounding,
     kernels: str | None = None,
     out: Output,
+    shared: Cluster | None = None,
 ) -> Engine:
-    """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for."""
+    """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for.
+
+    Where the run is ``shared`` the devices are those of all its processes.
+    """
     from grokdist_runtime.config import ModelConfig
     from grokdist_runtime.devices import simulate_for_mesh
 
-    simulate_for_mesh(mesh)
+    simulate_for_mesh(mesh, 1 if shared is None else shared.processes)
+    if shared is not None:
+        from grokdist_runtime.distributed import require_same, start
+
+        start(shared)
+        require_same("model", opened.identity)
 
     from grokdist_runtime.engine import CONFIG_FILE, Engine
 
@@ -156,6 +176,25 @@ def load_engine(
     if dtype is not None and engine.runner.spec.dtype != dtype:
         out.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
     return engine
+
+
+def _asked(prompt: str | None, tokens: Path | None, *, json: bool, alone: bool) -> dict[str, Any]:
+    """The prompt as text or as token ids; neither, if it is to be asked for on the terminal."""
+    if tokens is not None:
+        return {"prompt": None, "tokens": [int(token) for token in read_tokens(tokens)]}
+    if prompt is None and sys.stdin.isatty():
+        if json:
+            raise UsageError("--json needs a prompt; expected an argument, --tokens or stdin")
+        if not alone:
+            raise UsageError(
+                "several processes answer one prompt; expected it as an argument, by --tokens or"
+                " on stdin of process 0"
+            )
+        return {"prompt": None, "tokens": None}
+    text = _read_stdin() if prompt is None else prompt
+    if not text:
+        raise UsageError("the prompt is empty; expected some text")
+    return {"prompt": text, "tokens": None}
 
 
 def read_tokens(path: Path) -> Any:

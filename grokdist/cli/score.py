@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import cluster, options
 from grokdist.cli.output import Output
 from grokdist.errors import StoreError, UsageError
 
 
 def score(
+    context: typer.Context,
     text: Annotated[str | None, typer.Argument(help="Text to score.")] = None,
     model: Annotated[str, typer.Option(help="Name or directory of the model.")] = "grok-mini",
     tokens: Annotated[
@@ -31,6 +32,10 @@ def score(
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,
+    coordinator: cluster.Coordinator = None,
+    processes: cluster.Processes = None,
+    process: cluster.Process = None,
+    join_timeout: cluster.JoinTimeout = cluster.JOIN_S,
     json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -42,8 +47,6 @@ def score(
     """
     import math
 
-    import numpy as np
-
     from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine, read_tokens
     from grokdist.cli.verified import Rounding, VerifiedModel, open_verified
@@ -51,24 +54,40 @@ def score(
     out = Output(json=json, quiet=quiet, verbose=verbose)
     if (text is None) == (tokens is None):
         raise UsageError("expected a text or --tokens FILE.npy, one of them")
+    shared = cluster.find(coordinator, processes, process, model=model)
+
+    def word() -> dict[str, Any]:
+        ids = None if tokens is None else [int(token) for token in read_tokens(tokens)]
+        return {"text": text, "tokens": ids}
+
+    said, out = cluster.take_part(shared, context, word, join_timeout=join_timeout, out=out)
     rounding = Rounding(kv_cache=kv_cache, requantise=requantise)
     if Path(model).is_dir():
         opened = VerifiedModel(directory=Path(model), name=Path(model).name, trusted=None)
     else:
+        memory = host_memory() * (shared.processes if shared is not None else 1)
         opened = open_verified(
-            model, memory=host_memory(), unsafe_unverified=False, out=out, rounding=rounding
+            model, memory=memory, unsafe_unverified=False, out=out, rounding=rounding
         )
     engine = load_engine(
-        opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, out=out
+        opened,
+        mesh=mesh,
+        dtype=dtype,
+        rounding=rounding,
+        kernels=kernels,
+        out=out,
+        shared=shared,
     )
+
+    import numpy as np
 
     from grokdist_runtime.engine import log_probabilities
 
-    ids = read_tokens(tokens) if tokens is not None else engine.encode(text or "")
+    ids = said["tokens"] if said["tokens"] is not None else engine.encode(said["text"])
     rows = engine.score(ids)
     following = [float(value) for value in log_probabilities(rows, ids)]
     perplexity = math.exp(-sum(following) / len(following)) if following else None
-    if logits is not None:
+    if logits is not None and (shared is None or shared.first):
         try:
             with logits.open("wb") as file:
                 np.save(file, rows, allow_pickle=False)

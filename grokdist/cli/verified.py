@@ -71,6 +71,16 @@ class VerifiedModel:
         return self.trusted.manifest if self.trusted is not None else None
 
     @property
+    def identity(self) -> str:
+        """What tells one model from another: its manifest's digest, or its ``config.json``."""
+        if self.trusted is not None:
+            return self.trusted.sha256
+        try:
+            return (self.directory / "config.json").read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""  # said when it is loaded
+
+    @property
     def config(self) -> Mapping[str, Any] | None:
         """The manifest's architecture, for a release that has no ``config.json`` of its own."""
         return self.manifest.config if self.manifest is not None else None
@@ -192,7 +202,8 @@ def _bundled(out: Output) -> StoredModel:
     except NotFetchedError:
         pass
     say_trust(trusted, out)
-    request = make_request(trusted, source=("local",), directory=directory)
+    # Of processes that start at once on one machine the first fetches, and the others find it.
+    request = make_request(trusted, source=("local",), directory=directory, wait=True)
     with showing(out) as progress:
         fetch(make_plan(request, build_sources(request)), progress)
     return store.find(str(directory))

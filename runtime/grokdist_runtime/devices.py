@@ -38,16 +38,27 @@ def simulate(count: int) -> None:
             ) from error
 
 
-def simulate_for_mesh(mesh: str | None) -> None:
+def simulate_for_mesh(mesh: str | None, processes: int = 1) -> None:
     """Calls ``simulate`` with as many devices as a mesh needs, if it says so and needs several.
 
+    Args:
+        mesh: The mesh over the devices of all processes.
+        processes: How many processes share it; each shows its part of the devices.
+
     Raises:
-        DeviceError: The mesh is malformed, or JAX has already started with fewer devices.
+        DeviceError: The mesh is malformed or does not divide over the processes, or JAX has
+            already started with fewer devices.
     """
     if mesh not in (None, AUTO):
         needed = parse_mesh(mesh).devices
-        if needed > 1:
-            simulate(needed)
+        if needed % processes:
+            raise DeviceError(
+                f"mesh {mesh} has {needed} devices, which do not divide over {processes}"
+                f" processes; expected a multiple of {processes}",
+                hint=f"for example --mesh 1x{processes}",
+            )
+        if needed > processes:
+            simulate(needed // processes)
 
 
 def use_compilation_cache(directory: Path) -> None:

@@ -63,3 +63,11 @@ class DeviceError(RuntimeModelError):
 
 class BusyError(RuntimeModelError):
     """Too many requests wait already."""
+
+
+class ClusterError(RuntimeModelError):
+    """The processes of a run did not come together, or one of them ended before its time."""
+
+
+class ClusterUsageError(ClusterError):
+    """Flags or environment describe no cluster, or the processes were not started alike."""

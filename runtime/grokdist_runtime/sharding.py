@@ -46,10 +46,10 @@ def shape_of(mesh: Mesh) -> MeshShape:
 
 
 def make_mesh(text: str, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Builds the mesh ``"DxM"`` or ``"DxMxE"`` from the first devices.
+    """Builds the mesh ``"DxM"`` or ``"DxMxE"`` from the first devices, as many of each process.
 
     Raises:
-        DeviceError: The text is malformed or there are too few devices.
+        DeviceError: The text is malformed, or there are too few devices or processes to share.
     """
     return _mesh(parse_mesh(text), list(jax.devices() if devices is None else devices))
 
@@ -57,7 +57,12 @@ def make_mesh(text: str, devices: Sequence[jax.Device] | None = None) -> Mesh:
 def default_mesh(config: ModelConfig, *, batch: int = 1) -> Mesh:
     """The mesh that ``auto`` takes of all devices; see ``mesh_shape.auto_mesh``."""
     devices = jax.devices()
-    return _mesh(auto_mesh(config, len(devices), batch=batch), devices)
+    shape = auto_mesh(config, len(devices), batch=batch)
+    for count in range(len(devices) - 1, 0, -1):
+        if shape.devices % jax.process_count() == 0:
+            break  # an equal part for every process
+        shape = auto_mesh(config, count, batch=batch)
+    return _mesh(shape, devices)
 
 
 def _mesh(shape: MeshShape, devices: Sequence[jax.Device]) -> Mesh:
@@ -70,5 +75,19 @@ def _mesh(shape: MeshShape, devices: Sequence[jax.Device]) -> Mesh:
         tuple(getattr(shape, axis) for axis in AXES),
         AXES,
         axis_types=(AxisType.Auto,) * len(AXES),
-        devices=devices[: shape.devices],
+        devices=_of_each_process(devices, shape.devices),
     )
+
+
+def _of_each_process(devices: Sequence[jax.Device], count: int) -> list[jax.Device]:
+    """The first devices of each process: one without any could not take part in a program."""
+    processes = sorted({device.process_index for device in devices})
+    each, left = divmod(count, len(processes))
+    own = [[d for d in devices if d.process_index == process][:each] for process in processes]
+    if left or any(len(found) < each for found in own):
+        raise DeviceError(
+            f"{count} devices cannot be taken evenly from {len(processes)} processes with"
+            f" {len(devices)} devices; expected a multiple of {len(processes)}",
+            hint=f"--mesh 1x{len(processes)} takes one of each",
+        )
+    return [device for found in own for device in found]

@@ -57,9 +57,12 @@ def test_runtime_imports_nothing_from_grokdist(repository: Path) -> None:
 def test_only_named_commands_reach_jax(repository: Path) -> None:
     free_of_jax = {
         "grokdist_runtime.checkpoint",
+        "grokdist_runtime.cluster",
         "grokdist_runtime.device_table",
         "grokdist_runtime.errors",
         "grokdist_runtime.plan",
+        "grokdist_runtime.rendezvous",
+        "grokdist_runtime.supervision",
     }
     wrong = []
     for path in (repository / "grokdist").rglob("*.py"):
@@ -74,7 +77,8 @@ def test_only_named_commands_reach_jax(repository: Path) -> None:
             if heavy:
                 wrong.append(f"{path.relative_to(repository)} imports {name}")
     runtime = repository / "runtime/grokdist_runtime"
-    alone = [runtime / f"{name}.py" for name in ("config", "device_table", "errors", "plan")]
+    names = ("cluster", "config", "device_table", "errors", "plan", "rendezvous", "supervision")
+    alone = [runtime / f"{name}.py" for name in names]
     for path in [*(runtime / "checkpoint").rglob("*.py"), *alone]:
         wrong += [f"{path} imports {name}" for name in _imports(path) if name.startswith("jax")]
     assert wrong == []
