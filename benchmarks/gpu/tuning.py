@@ -21,15 +21,15 @@ def tune(
 ) -> list[dict[str, Any]]:
     """Bytes a second of gate and up together, for each shape of tiles; the fastest first."""
     stacks = (layers.gate, layers.up)
-    width = layers.gate.values.shape[-2]
+    width, columns = layers.gate.values.shape[-2:]
     usual = tiles_for(layers.gate, blocks, rows)
     if usual is None:
         return []
     x = jnp.ones((blocks, rows, width), jnp.bfloat16)
     numbers = jnp.arange(blocks, dtype=jnp.int32)
-    matrix = layers.gate.values.shape[-2] * layers.gate.values.shape[-1]
+    matrix = width * columns
     found = []
-    for tiles in _candidates(usual, width):
+    for tiles in candidates(usual, width, columns):
         call = jax.jit(functools.partial(products, tiles=tiles, interpret=interpret))
         row = dataclasses.asdict(tiles) | {"usual": tiles == usual}
         try:
@@ -41,18 +41,18 @@ def tune(
     return sorted(found, key=lambda row: -row["bytes_per_s"])
 
 
-def _candidates(usual: Tiles, width: int) -> Iterator[Tiles]:
+def candidates(usual: Tiles, rows: int, columns: int) -> Iterator[Tiles]:
+    """Tiles near the usual ones that divide a matrix ``[rows, columns]``, the usual ones first."""
     yield usual
-    for inner, columns, warps, factor in itertools.product(
+    for inner, wide, warps, factor in itertools.product(
         (16, 32, 64), (64, 128, 256), (4, 8), (0.5, 1, 2)
     ):
         splits = max(1, int(usual.splits * factor))
-        stages = (usual.stages,) if usual.rows == 1 else (1, 3, 4)
-        if columns * inner > 16384 or width % (splits * inner):
+        if wide * inner > 16384 or columns % wide or rows % (splits * inner):
             continue
-        for stage in stages:
+        for stages in (usual.stages,) if usual.rows == 1 else (1, 3, 4):
             tiles = dataclasses.replace(
-                usual, inner=inner, columns=columns, warps=warps, splits=splits, stages=stage
+                usual, inner=inner, columns=wide, warps=warps, splits=splits, stages=stages
             )
             if tiles != usual:
                 yield tiles

@@ -18,6 +18,8 @@ from benchmarks.gpu.failure import BenchmarkError
 from benchmarks.gpu.hlo import collectives, weight_writes
 from benchmarks.gpu.page import compiled_page, page
 from benchmarks.gpu.roofline import Communication, kind_of, peak_tokens_per_s, step_bytes
+from benchmarks.gpu.tuning import candidates
+from grokdist_runtime.pallas_matmul import tiles_for
 from grokdist_runtime.params import bytes_per_device
 from grokdist_runtime.quantised import Quantised, matmul
 from grokdist_runtime.sharding import make_mesh
@@ -189,6 +191,23 @@ def test_layers_are_of_true_size_and_as_many_as_fit() -> None:
     assert whole == config.num_layers, "an eighth of the model fits one device"
     assert part.ffn_size * 8 == config.ffn_size
     assert grok.smallest_matrix(part) * 8 == grok.smallest_matrix(config) == 6144 * 1024
+
+
+@pytest.mark.parametrize("rows", [1, 16])
+@pytest.mark.parametrize("shape", [(6144, 4096), (128, 32)])
+def test_only_tiles_that_divide_are_tried(shape: tuple[int, int], rows: int) -> None:
+    inner, columns = shape
+    w = Quantised(
+        values=jax.ShapeDtypeStruct((1, *shape), jnp.int8),  # type: ignore[arg-type]
+        scales=jax.ShapeDtypeStruct((1, 1, columns), jnp.float32),  # type: ignore[arg-type]
+    )
+    usual = tiles_for(w, 2, rows)
+    assert usual is not None
+    first, *others = candidates(usual, inner, columns)
+    assert first == usual
+    assert usual not in others
+    assert len(others) > 20 or columns < 64
+    assert all(inner % (t.splits * t.inner) == 0 == columns % t.columns for t in others)
 
 
 def test_eight_devices_are_reckoned_as_stated() -> None:
