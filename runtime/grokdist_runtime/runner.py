@@ -182,7 +182,12 @@ class Runner:
 
     def on_device(self, values: T) -> T:
         """Small arrays copied to every device, to be given to many steps."""
-        put: T = jax.device_put(values, self._everywhere)
+
+        # Not ``device_put``, by which several hosts would first compare what they have.
+        def copied(array: Any) -> jax.Array:
+            return jax.make_array_from_callback(array.shape, self._everywhere, array.__getitem__)
+
+        put: T = jax.tree.map(copied, values)
         return put
 
     def _decode(self, cache: Cache, *inputs: Any) -> tuple[Sampled, jax.Array, Cache]:
