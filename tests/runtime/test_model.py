@@ -40,6 +40,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "rope_base": 100.0,
     },
 }
+ODD = {"num_q_heads": 12, "num_kv_heads": 4, "num_experts": 6, "num_selected_experts": 3}
+LAYOUTS: list[tuple[str, dict[str, Any]]] = [
+    ("1x1x8", {}),
+    ("2x2x2", {"num_kv_heads": 2}),
+    # Heads for two devices of eight, which the expert axis therefore copies.
+    ("1x2x4", {"num_q_heads": 4, "num_kv_heads": 1, "quantised_for_model_shards": 4}),
+    ("1x3", ODD | {"ffn_size": 48, "quantised_for_model_shards": 4}),
+    ("1x1x3", ODD | {"ffn_size": 40}),
+]
 PADDED = 11
 """Where the prompts hold a pad token, whose key nobody may see."""
 
@@ -99,6 +108,27 @@ def test_token_by_token(make_model: Callable[..., Model], shape: str) -> None:
         step, cache = runner.decode(cache, np.array([token], np.int32))
         logits.append(np.asarray(step)[0])
     assert_close(np.stack(logits), model.oracle.logits(prompt))
+
+
+@pytest.mark.parametrize(("mesh", "changes"), LAYOUTS)
+def test_wherever_experts_and_heads_lie(
+    make_model: Callable[..., Model], mesh: str, changes: dict[str, Any]
+) -> None:
+    """Prompts in blocks of tokens, then greedy tokens one by one."""
+    model = make_model(**changes)
+    rows = prompts(model)
+    runner = runner_for(model, mesh)
+    tokens = np.zeros((2, 32), np.int32)
+    for row, prompt in enumerate(rows):
+        tokens[row, : len(prompt)] = prompt
+    logits, cache = runner.prefill(runner.new_cache(2, 48), tokens, [len(row) for row in rows])
+    for _ in range(3):
+        expected = np.stack([model.oracle.logits(row)[-1] for row in rows])
+        assert_close(logits, expected)
+        chosen = np.argmax(expected, -1).astype(np.int32)
+        assert np.array_equal(np.argmax(np.asarray(logits), -1), chosen)
+        rows = [np.append(row, token) for row, token in zip(rows, chosen, strict=True)]
+        logits, cache = runner.decode(cache, chosen)
 
 
 def test_chunks_and_a_growing_cache_change_nothing(make_model: Callable[..., Model]) -> None:

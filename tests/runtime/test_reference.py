@@ -11,8 +11,9 @@ import pytest
 from grokdist_runtime.sampling import SamplingParams, SamplingState
 from tests.runtime.conftest import load_runner
 
-MESHES = ["1x1", "1x2", "1x8", "2x4", "8x1"]
-PATHS = [(mesh, "plain") for mesh in MESHES] + [("1x1", "native"), ("2x4", "native")]
+MESHES = ["1x1", "1x2", "1x8", "2x4", "8x1", "1x2x4"]
+PATHS = [(mesh, "plain") for mesh in MESHES]
+PATHS += [("1x1", "native"), ("2x4", "native"), ("1x2x4", "native")]
 TOLERANCE = 1e-3
 """Of the standard deviation of the reference's logits."""
 
