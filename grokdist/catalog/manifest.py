@@ -168,7 +168,8 @@ class Manifest:
         statement: one sentence that says exactly what was observed and what was not checked.
         released: ISO date of the release, None if unknown.
         format: ``grok-1-pickle`` (sharded pickles, one tensor a file), ``grok-1-safetensors`` (the
-            same converted), ``safetensors``, or ``none`` where no weights were released.
+            same converted), ``grok-1-safetensors-int4`` (the same altered), ``safetensors``, or
+            ``none`` where no weights were released.
         summary: the one-line openness notice, e.g. ``weights and inference code; no training
             data``.
         config: architecture, keys as in ``config.json`` of a model directory; None if unknown.

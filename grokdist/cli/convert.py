@@ -6,7 +6,7 @@ import json as json_module
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,11 @@ def convert(
     file_size: Annotated[
         str, typer.Option(help="Largest file, but for a tensor that is larger: 500M, 5G.")
     ] = _FILE_SIZE,
+    requantise: options.Requantise = None,
+    group: Annotated[
+        int | None,
+        typer.Option(help="With --requantise: rows that share a scale, at most; default: 128."),
+    ] = None,
     key: Annotated[
         list[Path] | None,
         typer.Option(metavar="PEM", help="Sign the statement of the conversion with it."),
@@ -41,6 +46,7 @@ def convert(
     verbose: options.Verbose = False,
 ) -> None:
     """Convert a verified model to safetensors, with its licence, a manifest and a statement."""
+    from grokdist.catalog.alteration import alteration_of
     from grokdist.catalog.converted import CONVERTED_FORMATS
     from grokdist.cli.attesting import keep_beside, signing_keys
     from grokdist.cli.format import parse_rate
@@ -53,11 +59,17 @@ def convert(
     out = Output(json=json, quiet=quiet, verbose=verbose)
     largest = parse_rate(file_size)
     keys = signing_keys(key)
+    rows = _group(requantise, group)
     started = datetime.now(UTC)
     opened = open_verified(model, memory=1 << 62, unsafe_unverified=False, out=out, act="convert")
     trusted = opened.trusted
     if trusted is None or opened.manifest is None:
         raise UsageError(f"{model} has no manifest; expected a fetched model")
+    if rows is not None and alteration_of(trusted.manifest) is not None:
+        raise UsageError(
+            f"the experts of {trusted.manifest.name} are int4 already;"
+            " expected int8, since rounding twice loses twice"
+        )
     if trusted.manifest.format not in CONVERTED_FORMATS:
         raise UsageError(
             f"{trusted.manifest.name} has format {trusted.manifest.format};"
@@ -66,7 +78,7 @@ def convert(
     if out_dir.resolve() == opened.directory.resolve():
         raise UsageError(f"--out {out_dir} is the model itself; expected another folder")
     original = model_subject(trusted.manifest, opened.directory)
-    conversion = _plan(opened.directory, trusted, original.sha256, largest)
+    conversion = _plan(opened.directory, trusted, original.sha256, largest, rows)
     _require_room(out_dir, conversion.size)
     _make(out_dir)
     with showing(out) as progress:
@@ -75,20 +87,28 @@ def convert(
         trusted.manifest,
         opened.directory,
         out_dir,
-        change="the shards were converted to safetensors, the bytes of every tensor unchanged",
+        change=_change(rows),
     )
     for sentence in carried.missing:
         out.warning(sentence)
     entries = [*_entries(written), *_carried(carried.files, out_dir)]
     taken = {entry.path for entry in entries}
-    entries += _others(trusted, opened.directory, out_dir, taken)
-    converted = _record(trusted, original.sha256, entries, out_dir, started, out)
+    entries += _others(trusted, opened.directory, out_dir, taken, rows)
+    converted = _record(trusted, original.sha256, entries, out_dir, started, rows, out)
     subject = model_subject(converted.manifest, out_dir)
+    parameters: dict[str, str | int] = {
+        "format": converted.manifest.format,
+        "file_size": largest,
+    }
+    altered = alteration_of(converted.manifest)
+    if rows is not None and altered is not None:
+        parameters |= {"requantise": "int4", "group": rows, "altered": altered}
+        out.warning(f"altered: {altered}")
     statement = conversion_statement(
         subject,
         original,
         manifest_sha256=trusted.sha256,
-        parameters={"format": converted.manifest.format, "file_size": largest},
+        parameters=parameters,
         tool=grokdist.__version__,
         started=started,
         finished=datetime.now(UTC),
@@ -104,6 +124,7 @@ def convert(
             "bytes": manifest.size,
             "root_sha256": subject.sha256,
             "converted_from": manifest.extra["converted_from"],
+            "altered": altered,
             "license_files": list(carried.files),
             "license_missing": list(carried.missing),
             "attestation": attested.document(),
@@ -116,7 +137,30 @@ def convert(
     )
 
 
-def _plan(directory: Path, trusted: TrustedManifest, root: str, largest: int) -> Conversion:
+def _group(requantise: str | None, group: int | None) -> int | None:
+    """Rows that are to share a scale, at most; None where nothing is requantised."""
+    from grokdist_runtime.checkpoint.expert_int4 import DEFAULT_GROUP
+
+    if requantise is None and group is not None:
+        raise UsageError("--group was given alone; expected --requantise int4 beside it")
+    return None if requantise is None else group if group is not None else DEFAULT_GROUP
+
+
+def _change(rows: int | None) -> str:
+    """What the licence's change notice says was done."""
+    from grokdist_runtime.checkpoint.expert_int4 import alteration
+
+    if rows is None:
+        return "the shards were converted to safetensors, the bytes of every tensor unchanged"
+    return (
+        f"{alteration(rows)}; the shards were converted to safetensors, the bytes of all tensors"
+        " but the experts' unchanged"
+    )
+
+
+def _plan(
+    directory: Path, trusted: TrustedManifest, root: str, largest: int, rows: int | None
+) -> Conversion:
     from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
     from grokdist_runtime.checkpoint.converter import Conversion
     from grokdist_runtime.config import ModelConfig
@@ -128,6 +172,8 @@ def _plan(directory: Path, trusted: TrustedManifest, root: str, largest: int) ->
         config = ModelConfig.from_mapping(trusted.manifest.config)
     else:
         raise UsageError(f"{directory} has no config.json; expected one, or a manifest with one")
+    altered = None if rows is None else config.requantised(rows)
+    more = {} if altered is None else {"altered": str(altered.altered)}
     return Conversion(
         open_checkpoint(directory, config),
         file_size=largest,
@@ -135,7 +181,9 @@ def _plan(directory: Path, trusted: TrustedManifest, root: str, largest: int) ->
             "format": "np",
             "converted_from": f"{trusted.manifest.name}@{trusted.manifest.revision}",
             "converted_from_root_sha256": root,
+            **more,
         },
+        altered=altered,
     )
 
 
@@ -189,22 +237,31 @@ def _carried(names: tuple[str, ...], out_dir: Path) -> list[FileEntry]:
 
 
 def _others(
-    trusted: TrustedManifest, directory: Path, out_dir: Path, taken: set[str]
+    trusted: TrustedManifest, directory: Path, out_dir: Path, taken: set[str], rows: int | None
 ) -> list[FileEntry]:
     """Copy what belongs to the model beside its shards: tokenizer, configuration, cards."""
+    from grokdist.catalog.alteration import INT4_GROUP
+
     entries = []
     for entry in trusted.manifest.files:
         path = entry.path
         if path.startswith("ckpt-0/") or path in taken or path in _NEVER_CARRIED:
             continue
         data = (directory / path).read_bytes()
+        if path == "config.json" and rows is not None:
+            data = _config_text({**json_module.loads(data), INT4_GROUP: rows})
         _put(out_dir / path, data)
         entries.append(_entry(path, data))
     if "config.json" not in taken | {entry.path for entry in entries}:
-        data = json_module.dumps(dict(trusted.manifest.config or {}), indent=2).encode() + b"\n"
+        more = {} if rows is None else {INT4_GROUP: rows}
+        data = _config_text({**(trusted.manifest.config or {}), **more})
         _put(out_dir / "config.json", data)
         entries.append(_entry("config.json", data))
     return entries
+
+
+def _config_text(config: dict[str, Any]) -> bytes:
+    return json_module.dumps(config, indent=2).encode() + b"\n"
 
 
 def _entry(path: str, data: bytes) -> FileEntry:
@@ -229,6 +286,7 @@ def _record(
     entries: list[FileEntry],
     out_dir: Path,
     when: datetime,
+    rows: int | None,
     out: Output,
 ) -> TrustedManifest:
     """Have the folder taken over as a model: every file hashed again, receipt and trees written."""
@@ -244,7 +302,9 @@ def _record(
     from grokdist.transfer.store import Store
 
     text = next((entry.path for entry in entries if entry.path.startswith("LICENSE")), None)
-    manifest = converted_manifest(trusted, root, entries, license_path=text, when=when)
+    manifest = converted_manifest(
+        trusted, root, entries, license_path=text, when=when, int4_group=rows
+    )
     raw = serialise_manifest(manifest)
     converted = TrustedManifest(
         manifest=manifest,

@@ -56,6 +56,7 @@ _RUNTIME_BY_NAME: dict[str, ExitCode] = {
     "UnsafeShardError": ExitCode.DIGEST,
     "CheckpointError": ExitCode.DIGEST,
     "PromptError": ExitCode.USAGE,
+    "RequantisationError": ExitCode.USAGE,
     "DeviceError": ExitCode.RESOURCES,
     "ClusterUsageError": ExitCode.USAGE,
 }

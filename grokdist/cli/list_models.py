@@ -23,6 +23,7 @@ def list_models(
 ) -> None:
     """List the models in the catalog and which of them are here."""
     from grokdist.catalog import registries
+    from grokdist.catalog.alteration import alteration_of
     from grokdist.policy.notice import notice
     from grokdist.transfer.store import Store
 
@@ -31,6 +32,7 @@ def list_models(
     for stored in Store().list():
         if (receipt := stored.receipt) is not None:
             part = "" if stored.complete else " (part)"
+            part += " (altered)" if receipt.altered else ""
             name = registries.qualified(receipt.signed_by.registry, receipt.model)
             here.setdefault(name, []).append(f"{stored.directory}{part}")
     listed = {
@@ -52,6 +54,7 @@ def list_models(
                 "bytes": manifest.size if manifest.listed else None,
                 "license": manifest.license.expression,
                 "summary": manifest.summary,
+                "altered": alteration_of(manifest),
                 "directories": here.get(name, []),
             }
         )

@@ -38,6 +38,8 @@ def show(
 
 def document(trusted: TrustedManifest, result: MofResult) -> dict[str, Any]:
     """What ``--json`` prints."""
+    from grokdist.catalog.alteration import alteration_of
+
     m = trusted.manifest
     return {
         "name": m.name,
@@ -48,6 +50,7 @@ def document(trusted: TrustedManifest, result: MofResult) -> dict[str, Any]:
         "role": str(m.role),
         "statement": m.statement,
         "format": m.format,
+        "altered": alteration_of(m),
         "summary": m.summary,
         "weights_released": m.has_weights,
         "files": len(m.files) if m.listed else None,
@@ -93,12 +96,14 @@ def document(trusted: TrustedManifest, result: MofResult) -> dict[str, Any]:
 
 def text(trusted: TrustedManifest, result: MofResult) -> str:
     """What a person reads: the one-line notice first, then the facts behind it."""
+    from grokdist.catalog.alteration import alteration_of
     from grokdist.cli.lookup import signature_text
     from grokdist.policy.notice import notice
 
     m = trusted.manifest
     rows = [
         ("model", f"{m.title} ({m.name}), {m.publisher}, {m.released or 'date unknown'}"),
+        *([("ALTERED", altered)] if (altered := alteration_of(m)) is not None else []),
         ("revision", m.revision),
         ("size", size_text(m)),
         ("licence", f"{m.license.expression} ({m.license.name})"),

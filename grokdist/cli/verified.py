@@ -236,7 +236,7 @@ def _needed(manifest: Manifest, tokens: int, rounding: Rounding) -> int:
     """Bytes of main memory for one sequence, as planned; never less than files held as they are.
 
     Raises:
-        ConfigError: the experts cannot be requantised.
+        RequantisationError: the experts cannot be requantised.
     """
     from grokdist_runtime.config import ModelConfig
     from grokdist_runtime.device_table import host

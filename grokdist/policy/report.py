@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import grokdist
+from grokdist.catalog.alteration import alteration_of
+from grokdist.catalog.converted import converted_from
 from grokdist.catalog.manifest import Manifest, TrustedManifest
 from grokdist.policy.obligations import ADVICE, statement_of
 from grokdist.policy.openness import Openness, openness_document, rate
-from grokdist.policy.report_chain import Chain, chain_of, converted_from, root_of
+from grokdist.policy.report_chain import Chain, chain_of, root_of
 from grokdist.policy.report_files import Held
 from grokdist.policy.report_licence import LicenceFacts, licence_facts
 from grokdist.policy.report_unchecked import Unchecked, unchecked
@@ -105,7 +107,8 @@ def report_document(report: Report) -> dict[str, Any]:
         "files": len(manifest.files),
         "bytes": manifest.size,
         "weights_released": manifest.has_weights,
-        "converted_from": converted_from(report.trusted) or None,
+        "converted_from": converted_from(manifest) or None,
+        "altered": alteration_of(manifest),
         "license": {
             "expression": manifest.license.expression,
             "name": manifest.license.name,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
+from grokdist.catalog.alteration import alteration_of
+from grokdist.catalog.converted import converted_from
 from grokdist.catalog.manifest import Anchor, AnchorKind, Role, TrustedManifest
 from grokdist.policy.report_files import Held, Holding, checked_between, plural, size_text
 from grokdist.trust.oms.root import root_of_files
@@ -84,22 +85,6 @@ def chain_of(trusted: TrustedManifest, held: Held) -> Chain:
     return Chain(stations=tuple(stations), links=tuple(links))
 
 
-def converted_from(trusted: TrustedManifest) -> dict[str, str]:
-    """What a converted model was made from, as its manifest records it; empty for any other.
-
-    The member is free text of whoever wrote the manifest: only printable strings are taken.
-    """
-    found: Any = trusted.manifest.extra.get("converted_from")
-    if not isinstance(found, dict):
-        return {}
-    keys = ("name", "revision", "manifest_sha256", "root_sha256")
-    return {
-        key: value
-        for key in keys
-        if isinstance(value := found.get(key), str) and value.isprintable() and len(value) <= 200
-    }
-
-
 def root_of(held: Held) -> str | None:
     """Root digest over all files (OpenSSF Model Signing); None where a SHA-256 is not known.
 
@@ -132,7 +117,7 @@ def registry_name(name: str) -> str:
 
 def _origin(trusted: TrustedManifest) -> Station:
     manifest = trusted.manifest
-    if made_from := converted_from(trusted):
+    if made_from := converted_from(trusted.manifest):
         return Station(
             name="Converted from",
             facts=tuple(
@@ -225,12 +210,14 @@ def _attestations(held: Held) -> Station:
 
 def _published(trusted: TrustedManifest, held: Held) -> Link:
     manifest = trusted.manifest
-    if made_from := converted_from(trusted):
+    if made_from := converted_from(trusted.manifest):
+        altered = alteration_of(manifest)
         return Link(
             check=Check.NOT_CHECKED,
-            says=f"These files were converted from {made_from.get('name', 'another model')}. That"
-            " they hold its tensors is the word of whoever converted it, and of the statement"
-            " left beside them; this report did not compare the two.",
+            says=f"These files were converted from {made_from.get('name', 'another model')}"
+            + (f" and ALTERED: {altered}" if altered else ", and hold its tensors")
+            + ". That is the word of whoever converted it, and of the statement left beside them;"
+            " this report did not compare the two.",
         )
     if not manifest.anchors:
         return Link(

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from grokdist.catalog.alteration import alteration_of
+from grokdist.catalog.converted import converted_from
 from grokdist.catalog.index_rating import RatedBy
 from grokdist.catalog.manifest import Availability, Role, TrustedManifest
 from grokdist.policy.mof import ComponentVerdict
 from grokdist.policy.openness import Openness
-from grokdist.policy.report_chain import converted_from, named, root_of
+from grokdist.policy.report_chain import named, root_of
 from grokdist.policy.report_files import (
     Held,
     HeldAttestation,
@@ -86,7 +88,9 @@ def _origin(trusted: TrustedManifest, held: Held) -> Iterator[str]:
             )
         elif not outcome.held:
             yield f"{_first_up(named(anchor))} does not fit: {outcome.says}."
-    if converted_from(trusted):
+    if altered := alteration_of(trusted.manifest):
+        yield f"How far the model is from the original, of which it has {altered}."
+    elif converted_from(trusted.manifest):
         yield "That the converted files hold the tensors of the original: only their maker says so."
 
 

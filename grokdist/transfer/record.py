@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 import grokdist
+from grokdist.catalog.alteration import alteration_of
 from grokdist.catalog.manifest import Manifest, SignedBy
 from grokdist.transfer.index import Hashed
 from grokdist.transfer.plan import FetchRequest
@@ -114,6 +115,7 @@ def make_receipt(
         ),
         openness=_one_line(request.openness) if request.openness else None,
         policy=request.policy,
+        altered=alteration_of(manifest),
         attestations=_still_about(old, manifest, request.trusted.sha256),
         tool=f"grokdist {grokdist.__version__}",
     )
@@ -139,6 +141,7 @@ def _says_the_same(old: Receipt, new: Receipt) -> bool:
         and old.license == new.license
         and old.openness == new.openness
         and old.policy == new.policy
+        and old.altered == new.altered
         and old.include == new.include
         and old.attestations == new.attestations
     )

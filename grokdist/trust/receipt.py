@@ -142,6 +142,7 @@ class Receipt:
         tool: name and version of the program that wrote this.
         policy: what policies decided; None where none bound.
         attestations: those made here, sorted by path.
+        altered: what was done to the released weights; None where they are as they were released.
     """
 
     model: str
@@ -160,6 +161,7 @@ class Receipt:
     tool: str
     policy: ReceiptPolicy | None = None
     attestations: tuple[ReceiptAttestation, ...] = ()
+    altered: str | None = None
 
     def with_roots(self, roots: Mapping[str, str]) -> Receipt:
         """The receipt with the tree roots of ``roots`` (path to 64 hex digits) added.
@@ -200,6 +202,7 @@ class Receipt:
                 "accepted_by": self.license.accepted_by,
             },
             "openness": self.openness,
+            "altered": self.altered,
             "policy": None
             if self.policy is None
             else {
@@ -280,6 +283,7 @@ def parse_receipt(data: bytes) -> Receipt:
         tool=top.text("tool"),
         policy=_policy(top.value_or_none("policy")),
         attestations=top.rows_or_none("attestations", _attestation, limit=MAX_ATTESTATIONS),
+        altered=None if top.value_or_none("altered") is None else top.text("altered"),
     )
     for fields in (top, signer, license_):
         fields.require_all_read()

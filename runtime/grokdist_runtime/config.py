@@ -19,7 +19,7 @@ from grokdist_runtime.checkpoint.expert_int4 import (
     alteration,
     group_rows,
 )
-from grokdist_runtime.errors import ConfigError, DeviceError
+from grokdist_runtime.errors import ConfigError, DeviceError, RequantisationError
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 """The dtypes that activations may have."""
@@ -185,16 +185,19 @@ class ModelConfig:
         """The same model with experts of int4.
 
         Raises:
-            ConfigError: They are int4 already, or their sizes do not divide.
+            RequantisationError: They are int4 already, or their sizes do not divide.
         """
         if self.expert_int4_group:
-            raise ConfigError(
+            raise RequantisationError(
                 f"the experts are int4 already, in groups of at most {self.expert_int4_group};"
                 " expected int8, since rounding twice loses twice"
             )
-        if not group:
-            raise _error("expert_int4_group", group, f"at least {MIN_GROUP}")
-        return dataclasses.replace(self, expert_int4_group=group)
+        if group < MIN_GROUP:
+            raise RequantisationError(f"a group of {group} rows; expected at least {MIN_GROUP}")
+        try:
+            return dataclasses.replace(self, expert_int4_group=group)
+        except ConfigError as error:
+            raise RequantisationError(f"cannot requantise: {error}") from error
 
     @property
     def queries_per_kv_head(self) -> int:

@@ -98,7 +98,8 @@ class Engine:
             compile_cache: A private directory to keep compiled programs in between processes.
 
         Raises:
-            ConfigError: The configuration is missing or refused, or cannot be requantised.
+            ConfigError: The configuration is missing or refused.
+            RequantisationError: The experts are int4 already, or their sizes do not divide.
             CheckpointError: A file is missing, or one is there that should not be.
             UnsafeShardError: A shard is malformed.
             TokenizerError: The tokenizer is refused.

@@ -45,6 +45,10 @@ class ConfigError(RuntimeModelError):
     """A model configuration is missing a key or holds a value outside its limits."""
 
 
+class RequantisationError(ConfigError):
+    """A model's experts cannot be rounded to int4: they are already, or their sizes forbid it."""
+
+
 class CheckpointError(RuntimeModelError):
     """A checkpoint directory does not hold the tensors that the configuration asks for."""
 

@@ -16,6 +16,7 @@ import safetensors
 from grokdist_runtime.checkpoint.checkpoint_directory import Checkpoint, open_checkpoint
 from grokdist_runtime.checkpoint.converter import Conversion, WrittenFile
 from grokdist_runtime.checkpoint.parts import axis_pieces, part_of_file, parts_held, places
+from grokdist_runtime.checkpoint.requantisation import requantise
 from grokdist_runtime.checkpoint.safetensors_checkpoint import holds_safetensors, open_safetensors
 from grokdist_runtime.checkpoint.safetensors_layout import ALIGNMENT, INDEX_FILE, PAGE
 from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES
@@ -271,3 +272,61 @@ def test_another_shape_is_refused(checkpoint: Checkpoint, config: ModelConfig, o
 def test_a_file_size_of_nothing_is_refused(checkpoint: Checkpoint) -> None:
     with pytest.raises(CheckpointError, match="expected at least 1"):
         Conversion(checkpoint, file_size=0, metadata=METADATA)
+
+
+@pytest.mark.parametrize("model", [1, 2])
+def test_experts_of_int4_are_those_that_requantising_gives(
+    checkpoint: Checkpoint, config: ModelConfig, out: Path, model: int
+) -> None:
+    """Whole, and cut for two devices; all other tensors keep their bytes."""
+    altered = config.requantised(24)
+    pieces = axis_pieces(altered, model=model)
+    conversion = Conversion(
+        checkpoint, file_size=20_000, metadata=METADATA, pieces=pieces, altered=altered
+    )
+    conversion.write(out)
+    converted = open_safetensors(out, altered)
+    for spec in converted.specs:
+        before = checkpoint[spec.name]
+        if spec.dtype != "uint8":
+            found = whole(converted.stored(spec.name)[0])
+            assert found.tobytes() == before.weight.array().tobytes()
+            continue
+        assert before.scales is not None
+        assert spec.scales_shape is not None
+        rows = before.weight.shape[-2]
+        group = rows // spec.scales_shape[-2]
+        expected = requantise(before.weight.array(), before.scales.array(), group)
+        for stored, wanted in zip(converted.stored(spec.name), expected, strict=True):
+            assert stored is not None
+            found = whole(stored)
+            assert found.dtype == wanted.dtype
+            assert np.array_equal(found, wanted)
+
+
+def test_int4_that_is_not_what_the_configuration_says_is_refused(
+    checkpoint: Checkpoint, config: ModelConfig, out: Path
+) -> None:
+    """int8 where int4 is said and int4 where int8 is, another shape, scales of another dtype."""
+    convert(checkpoint, out)
+    with pytest.raises(UnsafeShardError, match=r"int8 .*; expected uint8"):
+        open_safetensors(out, config.requantised(24))
+    for path in out.iterdir():
+        path.unlink()
+    altered = config.requantised(24)
+    Conversion(checkpoint, file_size=10**9, metadata=METADATA, altered=altered).write(out)
+    with pytest.raises(UnsafeShardError, match=r"uint8 .*; expected int8"):
+        open_safetensors(out, config)
+    (path,) = (path for path in out.iterdir() if path.name != INDEX_FILE)
+    data = path.read_bytes()
+    for before, after, message in (
+        (b'"U8"', b'"I8"', r"int8 .*; expected uint8"),
+        (b'"BF16","shape":[3,1,24]', b'"F16","shape":[3,1,24] ', r"float16 .*; expected bfloat16 "),
+        (b'"shape":[3,8,24]', b'"shape":[3,24,8]', r"\(3, 24, 8\); expected uint8 \(3, 8, 24\)"),
+    ):
+        assert before in data
+        path.write_bytes(data.replace(before, after))
+        with pytest.raises(UnsafeShardError, match=message):
+            open_safetensors(out, altered)
+    with pytest.raises(UnsafeShardError, match="uint8"):
+        open_checkpoint(checkpoint.directory, altered)

@@ -10,7 +10,7 @@ from grokdist_runtime.checkpoint.expert_int4 import group_rows
 from grokdist_runtime.checkpoint.requantisation import STEPS, pack, requantise, unpack
 from grokdist_runtime.checkpoint.tensor_table import tensor_table
 from grokdist_runtime.config import ModelConfig
-from grokdist_runtime.errors import CheckpointError, ConfigError
+from grokdist_runtime.errors import CheckpointError, RequantisationError
 
 
 def test_every_pair_of_steps_survives_packing() -> None:
@@ -102,10 +102,10 @@ def vars_of(config: ModelConfig) -> dict[str, object]:
 
 def test_twice_and_sizes_that_do_not_divide_are_refused(config: ModelConfig) -> None:
     odd = ModelConfig.from_mapping(dict(vars_of(config), emb_size=64, ffn_size=88))
-    with pytest.raises(ConfigError, match="an even divisor of ffn_size 88 from 16 on"):
+    with pytest.raises(RequantisationError, match="an even divisor of ffn_size 88 from 16 on"):
         odd.requantised(16)
-    with pytest.raises(ConfigError, match="already, in groups of at most 64; expected int8"):
+    with pytest.raises(RequantisationError, match="already, in groups of at most 64"):
         odd.requantised(64).requantised(64)
-    for group in (0, -1, 1 << 20):
-        with pytest.raises(ConfigError, match="expert_int4_group"):
+    for group in (0, -1, 15, 1 << 20):
+        with pytest.raises(RequantisationError, match=r"group.*expected"):
             odd.requantised(group)

@@ -5,23 +5,27 @@ Only what follows from the format or stands in the configuration; the rest is No
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
+from grokdist.catalog.alteration import INT4_FORMAT
+
 GROK_1_FORMAT = "grok-1-pickle"
-"""The checkpoint format that this project reads: its tensors follow from the configuration."""
+"""The release's own checkpoint format."""
+
+GROK_1_FORMATS = (GROK_1_FORMAT, "grok-1-safetensors", INT4_FORMAT)
+"""The formats that this project reads: their tensors follow from the configuration."""
 
 _HYPERPARAMETERS = 64
 
 
 def task_of(form: str) -> str | None:
     """The Hub's name of the task; None where nothing says it."""
-    return "text-generation" if form == GROK_1_FORMAT else None
+    return "text-generation" if form in GROK_1_FORMATS else None
 
 
 def families_of(form: str, config: Mapping[str, object]) -> tuple[str, ...]:
     """Kinds of architecture, most general first; empty where unknown."""
-    if form == GROK_1_FORMAT:
+    if form in GROK_1_FORMATS:
         return ("transformer", "mixture of experts")
     kind = config.get("model_type")
     return (kind,) if isinstance(kind, str) and kind.isprintable() else ()
@@ -29,7 +33,7 @@ def families_of(form: str, config: Mapping[str, object]) -> tuple[str, ...]:
 
 def parameters_of(form: str, config: Mapping[str, object]) -> int | None:
     """Elements of all weights, without the scales of quantised ones; None where unknown."""
-    if form != GROK_1_FORMAT or not config:
+    if form not in GROK_1_FORMATS or not config:
         return None
     from grokdist_runtime.checkpoint.tensor_table import tensor_table
     from grokdist_runtime.config import ModelConfig
@@ -39,7 +43,7 @@ def parameters_of(form: str, config: Mapping[str, object]) -> int | None:
         table = tensor_table(ModelConfig.from_mapping(config))
     except ConfigError:  # not sizes of this architecture: then nobody can count
         return None
-    return sum(math.prod(tensor.shape) for tensor in table)
+    return sum(tensor.elements for tensor in table)
 
 
 def hyperparameters_of(config: Mapping[str, object]) -> tuple[tuple[str, str], ...]:

@@ -13,7 +13,7 @@ import uuid
 from typing import Any
 
 from grokdist.policy.bom.disclosure import DataFact
-from grokdist.policy.bom.facts import FileFact, ModelFacts
+from grokdist.policy.bom.facts import FileFact, ModelFacts, Origin
 from grokdist.policy.bom.license_ids import spdx_id
 from grokdist.policy.bom.references import Reference
 
@@ -87,6 +87,7 @@ def _model(facts: ModelFacts) -> _Json:
         "description": f"{facts.title}: {facts.summary}. {facts.verification}",
         "licenses": _licenses(facts),
         "purl": facts.purl,
+        **({"pedigree": _pedigree(facts, facts.origin)} if facts.origin else {}),
         "externalReferences": [*map(_reference, facts.references), _attestation(facts)],
         "modelCard": _model_card(facts),
         "properties": _properties(
@@ -103,12 +104,32 @@ def _model(facts: ModelFacts) -> _Json:
             ("registry-root", facts.signed_by.root_sha256),
             ("registry-signatures", str(len(facts.signed_by.keyids))),
             ("format", facts.format),
+            ("altered", facts.altered),
             ("license-expression", facts.declared),
             ("license-scope", facts.license_scope),
             ("license-covers", ", ".join(facts.license_covers)),
             ("license-excludes", ", ".join(facts.license_excludes)),
             ("license-text-sha256", facts.license_sha256),
         ),
+    }
+
+
+def _pedigree(facts: ModelFacts, origin: Origin) -> _Json:
+    """What it was converted from; the digest is the root over all files, so no hash of a file."""
+    return {
+        "ancestors": [
+            {
+                "type": "machine-learning-model",
+                "name": origin.name,
+                "version": origin.revision,
+                "properties": _properties(
+                    ("root-digest", origin.root and f"sha256:{origin.root}"),
+                ),
+            }
+        ],
+        "notes": f"ALTERED: {facts.altered}"
+        if facts.altered
+        else "Converted to another format; the bytes of every tensor are those of the original.",
     }
 
 

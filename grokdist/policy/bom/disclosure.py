@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from grokdist.catalog.alteration import alteration_of
 from grokdist.catalog.manifest import Availability, Component, Manifest
 from grokdist.policy.bom.architecture import GROK_1_FORMAT
 
@@ -98,6 +99,11 @@ def training_of(manifest: Manifest) -> str:
 def limitations_of(manifest: Manifest) -> tuple[str, ...]:
     """Sentences on what is not released or not known, and on what wants care."""
     rows = []
+    if (altered := alteration_of(manifest)) is not None:
+        rows.append(
+            f"ALTERED after its release: {altered}. It answers otherwise than the original, and"
+            " evaluations of that one do not hold for it."
+        )
     absent = [
         each.name for each in manifest.components if each.availability is Availability.NOT_RELEASED
     ]

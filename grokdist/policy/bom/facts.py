@@ -7,10 +7,13 @@ neither CycloneDX nor SPDX.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
 import grokdist
+from grokdist.catalog.alteration import alteration_of
+from grokdist.catalog.converted import converted_from
 from grokdist.catalog.manifest import (
     Manifest,
     SignedBy,
@@ -51,6 +54,20 @@ class FileFact:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The model that this one was converted from.
+
+    Attributes:
+        name, revision: as in its manifest.
+        root: root digest over its files, 64 hex digits; None where it is not known.
+    """
+
+    name: str
+    revision: str
+    root: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
     """Everything that a bill of materials says of a model.
 
@@ -80,6 +97,8 @@ class ModelFacts:
         manifest_sha256: of the manifest's exact bytes.
         signed_by: who vouches for the manifest.
         verified_at: UTC time of the verification that the receipt records; None without one.
+        origin: what it was converted from; None for a release as it is.
+        altered: what was done to the released weights; None where nothing was.
         verified_by: the program that the receipt names; None where the files were verified for
             this document.
         tool_version: version of grokdist.
@@ -122,6 +141,8 @@ class ModelFacts:
     signed_by: SignedBy
     verified_at: str | None
     verified_by: str | None
+    origin: Origin | None
+    altered: str | None
     tool_version: str = grokdist.__version__
 
     @property
@@ -215,6 +236,8 @@ def facts_of(
         signed_by=trusted.signed_by,
         verified_at=when,
         verified_by=None if receipt is None or verified_now else receipt.tool,
+        origin=_origin(manifest),
+        altered=alteration_of(manifest),
     )
 
 
@@ -261,6 +284,18 @@ def _files(manifest: Manifest, receipt: Receipt | None, when: str | None) -> tup
             )
         )
     return tuple(facts)
+
+
+def _origin(manifest: Manifest) -> Origin | None:
+    found = converted_from(manifest)
+    if "name" not in found or "revision" not in found:
+        return None
+    root = found.get("root_sha256", "")
+    return Origin(
+        name=found["name"],
+        revision=found["revision"],
+        root=root if re.fullmatch("[0-9a-f]{64}", root) else None,
+    )
 
 
 def _root(files: tuple[FileFact, ...]) -> str | None:

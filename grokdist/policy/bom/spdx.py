@@ -93,6 +93,7 @@ class _Writer:
             self._model(),
             *map(self._data, facts.data),
             *map(self._file, facts.files),
+            *self._original(),
             *self._licenses(),
         ]
         relationships = list(self._relationships())
@@ -182,6 +183,7 @@ class _Writer:
                     ("registry", facts.signed_by.registry),
                     ("registry-root", facts.signed_by.root_sha256),
                     ("format", facts.format),
+                    ("altered", facts.altered),
                     ("parameters", None if facts.parameters is None else str(facts.parameters)),
                     ("license-name", facts.license_name),
                     ("license-scope", facts.license_scope),
@@ -267,6 +269,24 @@ class _Writer:
             else None,
         )
 
+    def _original(self) -> list[_Json]:
+        """What the model was converted from, as a package of which only this is known."""
+        origin = self.facts.origin
+        if origin is None:
+            return []
+        return [
+            self.element(
+                "software_Package",
+                "original",
+                name=origin.name,
+                extension=[_extension(("root-digest", origin.root and f"sha256:{origin.root}"))]
+                if origin.root
+                else None,
+                software_primaryPurpose="model",
+                software_packageVersion=origin.revision,
+            )
+        ]
+
     def _licenses(self) -> list[_Json]:
         facts = self.facts
         stated = [facts.declared, facts.concluded, *(fact.license for fact in facts.data)]
@@ -294,6 +314,15 @@ class _Writer:
                 "model",
                 [self.id(_file_name(file)) for file in facts.files],
                 completeness="complete",
+            )
+        if facts.origin is not None:
+            yield self._relationship(
+                "descendantOf",
+                "model",
+                [self.id("original")],
+                comment=f"ALTERED: {facts.altered}"
+                if facts.altered
+                else "Converted to another format; the bytes of every tensor are the original's.",
             )
         yield self._licensed("model", "Declared", facts.declared)
         yield self._licensed("model", "Concluded", facts.concluded)

@@ -1,7 +1,8 @@
 """Convert a model's shards to safetensors: the same bytes in a format that holds no code.
 
 Payloads are read a few MiB at a time, each byte once, and written as they are, or dealt out to the
-files of the parts that they belong to; no value is computed. Each file gets its name only when it
+files of the parts that they belong to; no value is computed, but for experts that are to be
+requantised (``rounded_view``). Each file gets its name only when it
 is whole and on disk, and a file that an earlier run finished is compared rather than written
 again. Manifests, licences and receipts are the caller's.
 """
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,6 +31,7 @@ from grokdist_runtime.checkpoint.parts import (
     part_shape,
 )
 from grokdist_runtime.checkpoint.refusal import path_text
+from grokdist_runtime.checkpoint.rounded_view import RoundedView, rounded_views
 from grokdist_runtime.checkpoint.safetensors_layout import (
     INDEX_FILE,
     SCALES_SUFFIX,
@@ -39,9 +42,13 @@ from grokdist_runtime.checkpoint.safetensors_layout import (
 )
 from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES, TensorView
 from grokdist_runtime.checkpoint.shard_file import open_again, open_shard_file
-from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE, TensorSpec, stacks
+from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE, TensorSpec, stacks, tensor_table
 from grokdist_runtime.errors import CheckpointError
 
+if TYPE_CHECKING:
+    from grokdist_runtime.config import ModelConfig
+
+View = TensorView | RoundedView
 FILE_SIZE = 5_000_000_000
 """Bytes of one file by default, as the Hub's libraries split."""
 _COPY_BYTES = 8 << 20
@@ -71,6 +78,7 @@ class Conversion:
         file_size: int = FILE_SIZE,
         metadata: Mapping[str, str],
         pieces: Mapping[str, int] | None = None,
+        altered: ModelConfig | None = None,
     ) -> None:
         """Lay out a checkpoint's tensors; nothing is written yet.
 
@@ -79,13 +87,14 @@ class Conversion:
             file_size: bytes that a file should not exceed.
             metadata: strings to write into every file.
             pieces: how to cut the tensors, from ``parts.axis_pieces``; by default not at all.
+            altered: the configuration with experts of int4, to round them; by default nothing is.
 
         Raises:
             CheckpointError: the file size makes no sense.
         """
-        self._sources: dict[str, tuple[TensorView, Grid]] = {}
+        self._sources: dict[str, tuple[View, Grid]] = {}
         runs = []
-        for stack in stacks(checkpoint.specs):
+        for stack in stacks(checkpoint.specs if altered is None else tensor_table(altered)):
             named = [dict(_stored(spec, checkpoint, pieces or {})) for spec in stack]
             # The values of all layers are one run, their scales another.
             for run in zip(*(of_layer.items() for of_layer in named), strict=True):
@@ -150,14 +159,17 @@ class Conversion:
 
 def _stored(
     spec: TensorSpec, checkpoint: Checkpoint, pieces: Mapping[str, int]
-) -> Iterator[tuple[str, tuple[TensorView, Grid]]]:
+) -> Iterator[tuple[str, tuple[View, Grid]]]:
     shard, (values, scales) = checkpoint[spec.name], grids(spec, pieces)
-    yield spec.name, (shard.weight, values)
-    if shard.scales is not None and scales is not None:
-        yield spec.name + SCALES_SUFFIX, (shard.scales, scales)
+    views: tuple[View, View | None] = (shard.weight, shard.scales)
+    if spec.dtype == "uint8" and shard.weight.dtype == "int8":
+        views = rounded_views(shard, spec)
+    yield spec.name, (views[0], values)
+    if views[1] is not None and scales is not None:
+        yield spec.name + SCALES_SUFFIX, (views[1], scales)
 
 
-def _placed(name: str, source: tuple[TensorView, Grid]) -> PlacedTensor:
+def _placed(name: str, source: tuple[View, Grid]) -> PlacedTensor:
     view, grid = source
     return PlacedTensor(
         name=name,
@@ -167,10 +179,11 @@ def _placed(name: str, source: tuple[TensorView, Grid]) -> PlacedTensor:
     )
 
 
-def _dealt(view: TensorView, grid: Grid) -> Iterator[tuple[int, bytes]]:
+def _dealt(view: View, grid: Grid) -> Iterator[tuple[int, bytes]]:
     """The data of a tensor, block by block, as what comes next in each of its parts."""
     boxes = [part_box(view.shape, grid, index) for index in range(math.prod(grid))]
-    for block, data in _blocks(view):
+    blocks = view.blocks() if isinstance(view, RoundedView) else _blocks(view)
+    for block, data in blocks:
         if len(boxes) == 1:
             yield 0, data
             continue
