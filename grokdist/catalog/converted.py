@@ -29,6 +29,7 @@ def converted_manifest(
     *,
     license_path: str | None,
     when: datetime,
+    mesh: str,
     int4_group: int | None = None,
 ) -> Manifest:
     """The manifest of a conversion.
@@ -39,6 +40,7 @@ def converted_manifest(
         files: what the conversion consists of, each with its SHA-256.
         license_path: path of the licence text among them; None where it is not there.
         when: the time of the conversion, UTC.
+        mesh: the devices that its tensors are cut for, as in ``1x8``.
         int4_group: rows to a scale, at most, where experts were requantised to int4.
     """
     made_from = source.manifest
@@ -88,6 +90,7 @@ def converted_manifest(
                 "manifest_sha256": source.sha256,
                 "root_sha256": source_root,
             },
+            "mesh": mesh,
             **({"altered": how} if how is not None else {}),
         },
     )

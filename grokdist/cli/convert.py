@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from grokdist.catalog.manifest import FileEntry, TrustedManifest
     from grokdist.transfer.progress import Progress
     from grokdist_runtime.checkpoint.converter import Conversion, WrittenFile
+    from grokdist_runtime.mesh_shape import MeshShape
 
 _FILE_SIZE = "5G"
 _NEVER_CARRIED = (".gitattributes", ".gitignore")
@@ -32,6 +33,12 @@ def convert(
     file_size: Annotated[
         str, typer.Option(help="Largest file, but for a tensor that is larger: 500M, 5G.")
     ] = _FILE_SIZE,
+    mesh: Annotated[
+        str | None,
+        typer.Option(
+            help="Cut tensors for these devices, DxM or DxMxE; default: leave them whole."
+        ),
+    ] = None,
     requantise: options.Requantise = None,
     group: Annotated[
         int | None,
@@ -55,9 +62,11 @@ def convert(
     from grokdist.policy.redistribution import carry_licence
     from grokdist.transfer.attestations import model_subject
     from grokdist.trust.attestations.conversion import conversion_statement
+    from grokdist_runtime.mesh_shape import MeshShape, parse_mesh
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     largest = parse_rate(file_size)
+    shape = MeshShape() if mesh is None else parse_mesh(mesh)
     keys = signing_keys(key)
     rows = _group(requantise, group)
     started = datetime.now(UTC)
@@ -78,7 +87,7 @@ def convert(
     if out_dir.resolve() == opened.directory.resolve():
         raise UsageError(f"--out {out_dir} is the model itself; expected another folder")
     original = model_subject(trusted.manifest, opened.directory)
-    conversion = _plan(opened.directory, trusted, original.sha256, largest, rows)
+    conversion = _plan(opened.directory, trusted, original.sha256, largest, rows, shape)
     _require_room(out_dir, conversion.size)
     _make(out_dir)
     with showing(out) as progress:
@@ -94,11 +103,12 @@ def convert(
     entries = [*_entries(written), *_carried(carried.files, out_dir)]
     taken = {entry.path for entry in entries}
     entries += _others(trusted, opened.directory, out_dir, taken, rows)
-    converted = _record(trusted, original.sha256, entries, out_dir, started, rows, out)
+    converted = _record(trusted, original.sha256, entries, out_dir, started, rows, shape, out)
     subject = model_subject(converted.manifest, out_dir)
     parameters: dict[str, str | int] = {
         "format": converted.manifest.format,
         "file_size": largest,
+        "mesh": str(shape),
     }
     altered = alteration_of(converted.manifest)
     if rows is not None and altered is not None:
@@ -159,10 +169,16 @@ def _change(rows: int | None) -> str:
 
 
 def _plan(
-    directory: Path, trusted: TrustedManifest, root: str, largest: int, rows: int | None
+    directory: Path,
+    trusted: TrustedManifest,
+    root: str,
+    largest: int,
+    rows: int | None,
+    shape: MeshShape,
 ) -> Conversion:
     from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
     from grokdist_runtime.checkpoint.converter import Conversion
+    from grokdist_runtime.checkpoint.parts import axis_pieces
     from grokdist_runtime.config import ModelConfig
 
     config_file = directory / "config.json"
@@ -181,9 +197,11 @@ def _plan(
             "format": "np",
             "converted_from": f"{trusted.manifest.name}@{trusted.manifest.revision}",
             "converted_from_root_sha256": root,
+            "mesh": str(shape),
             **more,
         },
         altered=altered,
+        pieces=axis_pieces(config, model=shape.model, experts=shape.expert),
     )
 
 
@@ -287,6 +305,7 @@ def _record(
     out_dir: Path,
     when: datetime,
     rows: int | None,
+    shape: MeshShape,
     out: Output,
 ) -> TrustedManifest:
     """Have the folder taken over as a model: every file hashed again, receipt and trees written."""
@@ -303,7 +322,7 @@ def _record(
 
     text = next((entry.path for entry in entries if entry.path.startswith("LICENSE")), None)
     manifest = converted_manifest(
-        trusted, root, entries, license_path=text, when=when, int4_group=rows
+        trusted, root, entries, license_path=text, when=when, mesh=str(shape), int4_group=rows
     )
     raw = serialise_manifest(manifest)
     converted = TrustedManifest(

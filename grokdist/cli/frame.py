@@ -65,7 +65,7 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> l
     sources = [source for source in view.sources if source.name != DISK]
     lines += _sources(sources, width, min(room, _MAX_SOURCES), ascii_only)
     room = max(height - 1 - len(lines), 0)
-    files = [file for file in view.active if file.seconds >= _BRIEF_S]
+    files = [file for file in view.active if file.seconds >= _BRIEF_S] if view.files else []
     lines += [_file(file, width, ascii_only) for file in files[: min(room, _MAX_FILES)]]
     return lines[: max(height - 1, 1)]
 
@@ -78,7 +78,7 @@ def whole_parts(view: View) -> list[str]:
         f"{bytes_text(view.done)} of {bytes_text(view.size)}",
         rate_text(view.rate),
         f"{eta_text(view.eta)} left" if view.eta is not None else "",
-        f"{view.files_done}/{view.files} files",
+        f"{view.files_done}/{view.files} files" if view.files else "",
     ]
     if view.trees is not None and view.trees[0] < view.trees[1]:
         parts.append(f"trees {view.trees[0]}/{view.trees[1]}")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from grokdist.cli.format import bytes_text, eta_text, plain_text, rate_text
 from grokdist.cli.output import Output
-from grokdist.cli.tally import TASKS, TREES, Tally, View
+from grokdist.cli.tally import LOAD, TASKS, TREES, Tally, View
 from grokdist.transfer.progress import DISK, NoProgress, Progress, SourceState, Together
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 _FRAMES_A_SECOND = 4
 _NOTES_KEPT = 1000
+_SOON_OVER_S = 1.0
 
 
 @contextlib.contextmanager
@@ -40,6 +41,35 @@ def showing(out: Output, *others: Progress) -> Iterator[Progress]:
         yield progress
     finally:
         progress.end()
+
+
+@contextlib.contextmanager
+def showing_load(out: Output) -> Iterator[Callable[[int, int], None]]:
+    """Shows a load that takes longer than a second, on a terminal only.
+
+    Yields:
+        What to tell of bytes read since it was last told, and of how many will be read in all.
+    """
+    live = LiveProgress(out)
+    started, done, shown = time.monotonic(), 0, False
+
+    def on_bytes(count: int, total: int) -> None:
+        nonlocal done, shown
+        done += count
+        if shown:
+            live.advance(DISK, "", count)
+        elif time.monotonic() - started >= _SOON_OVER_S:
+            shown = True
+            live.begin(LOAD, files=0, size=total, have=done)
+
+    try:
+        yield on_bytes if out.interactive else _unheard
+    finally:
+        live.end()
+
+
+def _unheard(count: int, total: int) -> None:
+    """Nothing is shown."""
 
 
 def progress_for(out: Output) -> Progress:

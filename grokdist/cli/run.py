@@ -146,6 +146,7 @@ def load_engine(
 
     Where the run is ``shared`` the devices are those of all its processes.
     """
+    from grokdist.cli.progress import showing_load
     from grokdist_runtime.config import ModelConfig
     from grokdist_runtime.devices import simulate_for_mesh
 
@@ -161,16 +162,18 @@ def load_engine(
     config = None
     if opened.config is not None and not (opened.directory / CONFIG_FILE).exists():
         config = ModelConfig.from_mapping(opened.config)
-    engine = Engine.load(
-        opened.directory,
-        config=config,
-        mesh=mesh,
-        dtype=dtype,
-        kv_cache=rounding.kv_cache,
-        requantise=rounding.group,
-        kernels=kernels,
-        compile_cache=compile_cache(),
-    )
+    with showing_load(out) as on_bytes:
+        engine = Engine.load(
+            opened.directory,
+            config=config,
+            mesh=mesh,
+            dtype=dtype,
+            kv_cache=rounding.kv_cache,
+            requantise=rounding.group,
+            kernels=kernels,
+            compile_cache=compile_cache(),
+            on_bytes=on_bytes,
+        )
     if engine.config.altered is not None:
         out.warning(f"altered: {engine.config.altered}")
     if dtype is not None and engine.runner.spec.dtype != dtype:

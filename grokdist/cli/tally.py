@@ -17,11 +17,14 @@ from grokdist.transfer.progress import DISK, NoProgress, SourceCondition, Source
 
 TREES = "trees"
 """A stage in which nothing but hash trees is built, of files that are verified already."""
+LOAD = "load"
+"""A stage in which weights come onto devices: bytes are counted, files are not."""
 TASKS = {
     "check": "checking",
     "fetch": "fetching",
     "verify": "verifying",
     "sign": "hashing",
+    LOAD: "loading",
     TREES: "all verified; building hash trees",
 }
 """What a stage is called."""
@@ -83,8 +86,8 @@ class View:
     """One moment of a stage.
 
     Attributes:
-        task: ``check``, ``fetch``, ``verify`` or ``trees``.
-        files: files of the stage.
+        task: ``check``, ``fetch``, ``verify``, ``load`` or ``trees``.
+        files: files of the stage; 0 where none are counted.
         files_done: those that are complete and right.
         size: bytes of the stage.
         done: bytes that are here, also those that were before.

@@ -22,7 +22,7 @@ from grokdist_runtime.errors import PromptError, TokenizerError
 from grokdist_runtime.events import Event
 from grokdist_runtime.generation import Generation
 from grokdist_runtime.kernels import choose
-from grokdist_runtime.loader import load_weights
+from grokdist_runtime.loader import OnBytes, ignore, load_weights
 from grokdist_runtime.mesh_shape import AUTO
 from grokdist_runtime.prefill import Prefill
 from grokdist_runtime.runner import Runner, chunk_size
@@ -83,6 +83,7 @@ class Engine:
         kernels: str | None = None,
         requantise: int | None = None,
         compile_cache: Path | None = None,
+        on_bytes: OnBytes = ignore,
     ) -> Engine:
         """Loads ``config.json``, ``ckpt-0/`` or safetensors, and ``tokenizer.model`` if present.
 
@@ -96,6 +97,7 @@ class Engine:
             requantise: Round the experts to int4, at most so many rows to a scale; by default they
                 stay as they are on disk.
             compile_cache: A private directory to keep compiled programs in between processes.
+            on_bytes: Told of bytes as weights are read, and of how many there are to read.
 
         Raises:
             ConfigError: The configuration is missing or refused.
@@ -123,7 +125,7 @@ class Engine:
         native = None if compile_cache is None else compile_cache / "native"
         chosen = choose(device_mesh.devices.flat[0].platform, kernels, native)
         spec = ModelSpec.create(config, device_mesh, kv_cache=kv_cache, kernels=chosen.name)
-        runner = Runner(spec, load_weights(checkpoint, spec))
+        runner = Runner(spec, load_weights(checkpoint, spec, on_bytes=on_bytes))
         load_s = time.perf_counter() - start
         return cls(runner, tokenizer, load_s=load_s, plain_because=chosen.reason)
 

@@ -60,6 +60,7 @@ def test_only_named_commands_reach_jax(repository: Path) -> None:
         "grokdist_runtime.cluster",
         "grokdist_runtime.device_table",
         "grokdist_runtime.errors",
+        "grokdist_runtime.mesh_shape",
         "grokdist_runtime.plan",
         "grokdist_runtime.rendezvous",
         "grokdist_runtime.supervision",
@@ -77,7 +78,16 @@ def test_only_named_commands_reach_jax(repository: Path) -> None:
             if heavy:
                 wrong.append(f"{path.relative_to(repository)} imports {name}")
     runtime = repository / "runtime/grokdist_runtime"
-    names = ("cluster", "config", "device_table", "errors", "plan", "rendezvous", "supervision")
+    names = (
+        "cluster",
+        "config",
+        "device_table",
+        "errors",
+        "mesh_shape",
+        "plan",
+        "rendezvous",
+        "supervision",
+    )
     alone = [runtime / f"{name}.py" for name in names]
     for path in [*(runtime / "checkpoint").rglob("*.py"), *alone]:
         wrong += [f"{path} imports {name}" for name in _imports(path) if name.startswith("jax")]

@@ -10,7 +10,7 @@ import pytest
 
 from grokdist.trust.oms.root import root_of_files
 from grokdist.trust.statement import parse_statement
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, spawn
 
 
 @pytest.fixture
@@ -105,3 +105,31 @@ def test_policy_is_obeyed(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ended = cli("convert", "grok-mini", "--out", tmp_path / "out")
     assert ended.code == 12
     assert "refuses to convert grok-mini" in ended.err
+
+
+def test_cut_for_a_mesh_it_says_the_same_on_that_and_on_another(
+    cli: Cli, tmp_path: Path, repository: Path
+) -> None:
+    assert cli("fetch", "grok-mini", "-q").code == 0
+    out = tmp_path / "parts"
+    assert cli("convert", "grok-mini", "--out", out, "--mesh", "1x2").code == 0
+    assert cli("verify", out).code == 0
+    assert len(list(out.glob("*.part-1-of-2.safetensors"))) == 1
+    manifest = json.loads((out / ".grokdist/manifest.json").read_bytes())
+    assert manifest["mesh"] == "1x2"
+    argv = ("run", "To be, or", "--max-tokens", "8", "--temperature", "0", "--json", "--model")
+    expected = cli(*argv, "grok-mini").json["token_ids"]
+    assert cli(*argv, out, "--mesh", "1x1").json["token_ids"] == expected
+    process = spawn(*argv, out, "--mesh", "1x2", cwd=repository)  # JAX has one device here
+    found, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(found)["token_ids"] == expected
+
+
+def test_a_mesh_that_cannot_be_is_refused(cli: Cli, tmp_path: Path) -> None:
+    assert cli("fetch", "grok-mini", "-q").code == 0
+    for mesh, words in (("2", "mesh is '2'; expected DxM"), ("1x7", "do not divide over 7")):
+        ended = cli("convert", "grok-mini", "--out", tmp_path / "out", "--mesh", mesh)
+        assert ended.code == 15
+        assert words in ended.err
+        assert not (tmp_path / "out").exists()

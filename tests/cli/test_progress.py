@@ -16,8 +16,15 @@ from pathlib import Path
 import pytest
 
 import grokdist
+from grokdist.cli.frame import frame
 from grokdist.cli.output import Output
-from grokdist.cli.progress import LineProgress, LiveProgress, progress_for, showing
+from grokdist.cli.progress import (
+    LineProgress,
+    LiveProgress,
+    progress_for,
+    showing,
+    showing_load,
+)
 from grokdist.transfer.progress import NoProgress, SourceState
 from tests.servers.hub_server import Faults, HubServer, wait_until
 from tools.terminal_screen import Screen
@@ -251,3 +258,45 @@ def test_an_interrupted_fetch_leaves_the_terminal_as_it_was(
         "hint: run the same command again to go on",
     ]
     assert not any(path in line for line in screen.lines())
+
+
+def test_a_load_is_shown_once_it_takes_a_second_and_only_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    seen: list[str] = []
+    monkeypatch.setattr("grokdist.cli.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(LiveProgress, "_show", lambda live: seen.append(whole(live)))
+
+    def whole(live: LiveProgress) -> str:
+        return "".join(span.text for span in frame(live.view(), width=80, height=9)[0])
+
+    with showing_load(Output()) as on_bytes:
+        now[0] = 9.0
+        on_bytes(1_000_000, 4_000_000)
+    assert seen == []
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with showing_load(Output()) as on_bytes:
+        on_bytes(1_000_000, 4_000_000)
+        now[0] += 0.9
+        on_bytes(1_000_000, 4_000_000)
+        assert seen == []
+        now[0] += 0.2
+        on_bytes(1_000_000, 4_000_000)
+        assert seen == ["loading  3.0 MB of 4.0 MB  0 B/s"]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_load_tells_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    live = LiveProgress(Output())
+    monkeypatch.setattr(live, "_clock", lambda: now[0])
+    monkeypatch.setattr(live, "_show", lambda: None)
+    live.begin("load", files=0, size=10_000_000, have=2_000_000)
+    now[0] = 2.0
+    live.advance("disk", "", 4_000_000)
+    lines = frame(live.view(), width=80, height=9)
+    text = "".join(span.text for span in lines[0])
+    assert text == "loading  6.0 MB of 10.0 MB  2.0 MB/s  2 s left"
+    assert len(lines) == 2  # no line for a file

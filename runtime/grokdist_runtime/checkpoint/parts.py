@@ -90,7 +90,11 @@ def grids(spec: TensorSpec, pieces: Mapping[str, int]) -> tuple[Grid, Grid | Non
         spec: The tensor.
         pieces: From ``axis_pieces``.
     """
-    grid = tuple(pieces.get(axis, 1) for axis in spec.axes)
+    counts = [pieces.get(axis, 1) for axis in spec.axes]
+    # Two rows of int4 share a byte, so that half of a dimension may divide no further.
+    grid = tuple(
+        1 if size % count else count for size, count in zip(spec.shape, counts, strict=True)
+    )
     if spec.scales_shape is None:
         return grid, None
     groups, rows = spec.scales_shape[-2], grid[-2]
