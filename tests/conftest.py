@@ -20,6 +20,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Expectations are the CPU's, also where an accelerator is at hand.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+# What one test compiled serves the next, though that has another home: with these caches, of which
+# a CPU uses none, the path of the folder would be part of every program's key.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The latter say that this process shares a run with others.
 _OURS = ("GROKDIST_", "SLURM_", "OMPI_", "JAX_NUM_PROCESSES")
