@@ -23,22 +23,17 @@ from tests.cli.attestation_files import (
     statement,
     write,
 )
-from tests.cli.conftest import Cli, Ended
+from tests.cli.conftest import Cli, Ended, finish, spawn
 
 
 class Desk:
-    """Somebody who is given an attestation about grok-mini, and knows whose word counts."""
+    """Somebody who is given an attestation about a model, and knows whose word counts."""
 
-    def __init__(self, cli: Cli, folder: Path) -> None:
+    def __init__(self, cli: Cli, folder: Path, model: Path) -> None:
         self._cli = cli
         self._file = folder / "attestation.json"
         self.folder = folder
-        self.model = folder / "mini"
-        fetched = cli(
-            *("fetch", "grok-mini", "--source", "local", "--dir", self.model),
-            "--no-attest",
-        )
-        assert fetched.code == 0, fetched
+        self.model = model
         self.root = root_of(self.model)
         self.signer = Signer(folder / "keys", "signer")
         self.stranger = Signer(folder / "keys", "stranger")
@@ -62,9 +57,20 @@ class Desk:
         return envelope(statement(self.root, **predicate), self.signer)
 
 
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """grok-mini without attestations, which no test here may add to."""
+    folder = tmp_path_factory.mktemp("fetched")
+    argv = ("fetch", "grok-mini", "--source", "local", "--dir", folder / "mini", "--no-attest")
+    settings = {"GROKDIST_HOME": str(folder), "GROKDIST_CONFIG": str(folder / "no-config.toml")}
+    ended = finish(spawn(*argv, cwd=repository, **settings))
+    assert ended.code == 0, ended
+    return folder / "mini"
+
+
 @pytest.fixture
-def desk(cli: Cli, tmp_path: Path) -> Desk:
-    desk = Desk(cli, tmp_path)
+def desk(cli: Cli, tmp_path: Path, mini: Path) -> Desk:
+    desk = Desk(cli, tmp_path, mini)
     assert desk.judge(desk.good()).code == 0
     return desk
 
