@@ -17,10 +17,11 @@ INT4_GROUP = "expert_int4_group"
 
 def alteration_of(manifest: Manifest) -> str | None:
     """What was done to the released weights, in words that fit ``altered: ...``; else None."""
-    from grokdist_runtime.checkpoint.expert_int4 import alteration
-
     group = (manifest.config or {}).get(INT4_GROUP)
     if isinstance(group, int) and not isinstance(group, bool) and group > 0:
+        # Here and not above: what is said of any other model needs no runtime.
+        from grokdist_runtime.checkpoint.expert_int4 import alteration
+
         return alteration(group)
     if manifest.format == INT4_FORMAT:
         return "experts requantised to int4; not the weights that were released"
