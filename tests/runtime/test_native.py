@@ -37,24 +37,34 @@ def stack(rng: np.random.Generator, depth: int, columns: int, groups: int) -> li
     return [values, rng.uniform(0.5, 2, (2, 3, groups, columns)).astype(np.float32)]
 
 
-def expected(x: np.ndarray, matrix: np.ndarray, values: np.ndarray, scales: np.ndarray) -> object:
+def check(found: object, x: np.ndarray, matrix: np.ndarray, stack: list[np.ndarray]) -> None:
+    """Each element within float32's rounding, and what rounding a row to 24 bits can do at most."""
+    values, scales = stack
     depth, columns = values.shape[-2:]
     widened = values.reshape(-1, depth, columns).astype(np.float64)
     widened *= np.repeat(
         scales.reshape(-1, scales.shape[-2], columns), depth // scales.shape[-2], 1
     )
-    fan = len(matrix) // len(x)
-    return np.stack([x[i // fan] @ widened[m] if m >= 0 else widened[0, 0] * 0
-                     for i, m in enumerate(matrix)])  # fmt: skip
+    rows = x[np.arange(len(matrix)) // (len(matrix) // len(x))].astype(np.float64)
+    chosen = widened[np.maximum(matrix, 0)]  # [P, K, N]
+    wanted = np.einsum("pk,pkn->pn", rows, chosen) * (matrix >= 0)[:, None]
+    half_step = np.abs(rows).max(1, keepdims=True) / (127 * 65536) / 2
+    allowed = half_step * np.abs(chosen).sum(1) + 1e-5 * np.abs(wanted).max()
+    assert (np.abs(found - wanted) <= allowed).all()
 
 
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7, 23, 24, 61])
-@pytest.mark.parametrize(("depth", "columns", "groups"), [(96, 16, 1), (344, 43, 8), (40, 700, 2)])
+@pytest.mark.parametrize(
+    ("depth", "columns", "groups"), [(96, 16, 1), (344, 43, 8), (40, 700, 2), (608, 130, 8)]
+)
 def test_each_row_is_multiplied_with_the_matrix_it_names(
     rows: int, depth: int, columns: int, groups: int, rng: np.random.Generator
 ) -> None:
-    """Alone, few and many to a matrix; columns that fill no vector; groups that fill no block."""
+    """Alone, few and many to a matrix; columns that fill no vector; groups that fill no block.
+
+    344 / 8 = 43 rows do not divide by four, which leaves them to float32 on every processor.
+    """
     x = rng.normal(size=(rows, depth)).astype(np.float32)
     first, second = stack(rng, depth, columns, groups), stack(rng, depth, 64, 1)
     for matrix in (np.full(rows, 4), rng.integers(-1, 6, rows), rng.integers(-1, 6, 2 * rows)):
@@ -62,8 +72,19 @@ def test_each_row_is_multiplied_with_the_matrix_it_names(
         call = jax.jit(lambda x, m, a, b: grouped_matmul(x, m, [tuple(a), tuple(b)]))
         found = call(x, named, first, second)
         for out, weights in zip(found, (first, second), strict=True):
-            wanted = expected(x, named, *weights)
-            assert np.abs(out - wanted).max() < 1e-5 * np.abs(wanted).max()
+            check(out, x, named, weights)
+
+
+@pytest.mark.usefixtures("native")
+def test_a_row_with_no_number_in_it_spoils_no_other(rng: np.random.Generator) -> None:
+    weights = stack(rng, 64, 32, 2)
+    x = rng.normal(size=(4, 64)).astype(np.float32)
+    x[1, 3], x[2, 40] = np.nan, -np.inf
+    x[3] = 0
+    (found,) = grouped_matmul(x, np.full(4, 1, np.int32), [tuple(weights)])
+    assert not np.isfinite(np.asarray(found)[1:3]).any()
+    assert not np.asarray(found)[3].any()
+    check(np.asarray(found)[:1], x[:1], np.full(1, 1), weights)
 
 
 @pytest.mark.usefixtures("native")
@@ -164,8 +185,7 @@ def test_matmul_is_dispatched(rng: np.random.Generator) -> None:
     call = jax.jit(lambda x, e: matmul(x, w, (1, e), spec))
     x = rng.normal(size=(3, 64)).astype(np.float32)
     assert "grokdist_grouped_matmul" in call.lower(x, 2).as_text()
-    wanted = expected(x, np.full(3, 5), values, scales)
-    assert np.abs(call(x, 2) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    check(call(x, 2), x, np.full(3, 5), [values, scales])
 
 
 def test_unknown_and_unfit_kernels_are_refused() -> None:
@@ -204,8 +224,7 @@ def test_processors_with_shorter_vectors_compute_the_same(
     child([sys.executable, "-c", code, str(tmp_path)])
     found = np.load(tmp_path / "found.npz")
     for at, rows in enumerate((1, 3, 61)):
-        wanted = expected(cases[f"x{rows}"], cases[f"m{rows}"], values, scales)
-        assert np.abs(found[f"arr_{at}"] - wanted).max() < 1e-5 * np.abs(wanted).max() + 1e-30
+        check(found[f"arr_{at}"], cases[f"x{rows}"], cases[f"m{rows}"], [values, scales])
 
 
 def child(command: list[str]) -> str:

@@ -121,6 +121,7 @@ def _tuning() -> tuple[str, ...]:
 def _key(command: list[str]) -> str:
     """Of all that the result depends on; a home directory may be shared by several machines."""
     parts = [
+        *(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.h"))),
         SOURCE.read_bytes(),
         "\0".join(command).encode(),
         Path(command[0]).resolve().as_posix().encode(),
