@@ -26,6 +26,7 @@ def converted(source: TrustedManifest, group: int | None) -> TrustedManifest:
         source.manifest.files,
         license_path="LICENSE",
         when=datetime(2026, 1, 2, tzinfo=UTC),
+        mesh="1x1",
         int4_group=group,
     )
     return replace(source, manifest=manifest)
