@@ -7,6 +7,7 @@ measured to be slower. JAX is not needed here.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections import deque
@@ -96,9 +97,9 @@ def _piece_jobs(piece: Piece, out: Array) -> Iterator[Job]:
                 yield _reading(part, flat[place : place + count])
                 place += count
         return
-    mapped = piece.view.array()[piece.source]
-    for box in _blocks(mapped.shape, ITEM_SIZE[piece.view.dtype]):
-        yield _copying(mapped[box], out[box])
+    mapped = functools.cache(lambda: piece.view.array()[piece.source])  # by whoever is first
+    for box in _blocks(out.shape, ITEM_SIZE[piece.view.dtype]):
+        yield _copying(mapped, box, out[box])
 
 
 def _reading(part: FileRange, out: memoryview) -> Job:
@@ -122,8 +123,9 @@ def _reading(part: FileRange, out: memoryview) -> Job:
     return read
 
 
-def _copying(source: Array, out: Array) -> Job:
+def _copying(mapped: Callable[[], Array], box: Box, out: Array) -> Job:
     def copy() -> int:
+        source = mapped()[box]
         out[...] = source
         return source.nbytes
 

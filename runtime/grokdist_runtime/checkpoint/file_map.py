@@ -64,6 +64,8 @@ def _joined(ranges: Iterable[FileRange]) -> list[FileRange] | None:
     joined: list[FileRange] = []
     for part in ranges:
         last = joined[-1] if joined else None
+        if last is None and part.offset % ALIGNMENT:
+            return None
         if last and last.file is part.file and last.offset + last.nbytes == part.offset:
             nbytes = last.nbytes + part.nbytes
             joined[-1] = FileRange(file=last.file, offset=last.offset, nbytes=nbytes)
@@ -73,7 +75,7 @@ def _joined(ranges: Iterable[FileRange]) -> list[FileRange] | None:
         joined.append(part)
         if len(joined) > MAX_MAPPINGS:
             return None
-    return joined if joined and joined[0].offset % ALIGNMENT == 0 else None
+    return joined or None
 
 
 def _map_over(address: int, part: FileRange, before: int) -> None:
