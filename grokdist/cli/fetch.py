@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import attesting, options, share, swarm
+from grokdist.cli import attesting, cluster, options, share, swarm
 from grokdist.cli.events import beside, event_stream
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import (
@@ -19,7 +19,7 @@ from grokdist.cli.format import (
     parse_rate,
 )
 from grokdist.cli.output import Output
-from grokdist.errors import PolicyError
+from grokdist.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
     from grokdist.catalog.manifest import Manifest, TrustedManifest
@@ -44,6 +44,12 @@ def fetch(
     include: Annotated[
         list[str] | None, typer.Option(help="Only the files whose path matches this pattern.")
     ] = None,
+    for_mesh: Annotated[
+        str | None,
+        typer.Option(help="Only the files that this host's devices load, of a mesh over hosts."),
+    ] = None,
+    processes: cluster.Processes = None,
+    process: cluster.Process = None,
     peer: swarm.Peer = None,
     tracker: swarm.Tracker = None,
     torrent: swarm.Torrent = None,
@@ -114,6 +120,7 @@ def fetch(
     verbose: options.Verbose = False,
 ) -> None:
     """Fetch a model from every source at once, verify it and write a receipt."""
+    from grokdist.cli.host_part import host_part, include_for
     from grokdist.cli.lookup import require_weights, trusted_manifest, with_files
     from grokdist.cli.obey import binding_policies, obey
     from grokdist.cli.plan_text import plan_document, plan_text
@@ -125,6 +132,9 @@ def fetch(
     from grokdist.transfer.store import Store
 
     out = beside(Output(json=json, quiet=quiet, verbose=verbose), events)
+    if for_mesh is not None and include:
+        raise UsageError("--for-mesh and --include were given; expected one of them")
+    part = None if for_mesh is None else host_part(for_mesh, processes, process)
     keys = attesting.signing_keys(attest_key) if attest else ()
     with contextlib.ExitStack() as open_until_done:
         told = open_until_done.enter_context(event_stream(events))
@@ -134,6 +144,7 @@ def fetch(
         wanted = trusted.manifest
         if not dry_run:
             out.note(notice(wanted))
+        patterns = tuple(include or ()) if part is None else include_for(wanted, part, out)
         policies = binding_policies()
         request = make_request(
             trusted,
@@ -147,7 +158,7 @@ def fetch(
                 sources=_asked_for(source, torrent),
             ),
             source=tuple(source or ()),
-            include=tuple(include or ()),
+            include=patterns,
             peers=tuple(swarm.parse_peers(peer)),
             trackers=tuple(tracker or ()),
             torrent=swarm.parse_torrent(torrent) if torrent else None,

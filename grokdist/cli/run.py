@@ -77,6 +77,7 @@ def run(
     verbose: options.Verbose = False,
 ) -> None:
     """Stream a completion from a verified model."""
+    from grokdist.cli.host_part import part_in
     from grokdist.cli.memory import host_memory
     from grokdist.cli.verified import Rounding, open_verified
     from grokdist.policy.notice import notice
@@ -99,6 +100,7 @@ def run(
         out=out,
         tokens=max_tokens,
         rounding=rounding,
+        part=part_in(shared, mesh),
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")

@@ -47,6 +47,7 @@ def score(
     """
     import math
 
+    from grokdist.cli.host_part import part_in
     from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine, read_tokens
     from grokdist.cli.verified import Rounding, VerifiedModel, open_verified
@@ -67,7 +68,12 @@ def score(
     else:
         memory = host_memory() * (shared.processes if shared is not None else 1)
         opened = open_verified(
-            model, memory=memory, unsafe_unverified=False, out=out, rounding=rounding
+            model,
+            memory=memory,
+            unsafe_unverified=False,
+            out=out,
+            rounding=rounding,
+            part=part_in(shared, mesh),
         )
     engine = load_engine(
         opened,

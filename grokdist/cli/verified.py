@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from grokdist.catalog.manifest import Manifest, TrustedManifest
     from grokdist.transfer.store import StoredModel
+    from grokdist_runtime.host_files import HostPart
 
 BUNDLED = "grok-mini"
 RUNNABLE = ("grok-1-pickle", "grok-1-safetensors", "grok-1-safetensors-int4")
@@ -95,6 +96,7 @@ def open_verified(
     act: str = "run",
     tokens: int = 1,
     rounding: Rounding = NO_ROUNDING,
+    part: HostPart | None = None,
 ) -> VerifiedModel:
     """The model to use, after its files were checked against the signed manifest.
 
@@ -107,6 +109,7 @@ def open_verified(
         act: what is to be done with it, a verb for the words of a refusal.
         tokens: how many there must be room for beside the weights.
         rounding: what is to be rounded as it is loaded.
+        part: of a run on several hosts this one's, whose files are enough; None for all files.
 
     Raises:
         TrustError: nothing vouches for the directory.
@@ -151,7 +154,8 @@ def open_verified(
         sources=sources,
         directory=stored.directory,
     )
-    _require(manifest, stored, memory, tokens, rounding)
+    _require_files(manifest, stored, part)
+    _require(manifest, memory, tokens, rounding)
     _check(stored, manifest, out)
     return VerifiedModel(directory=stored.directory, name=manifest.name, trusted=trusted)
 
@@ -209,19 +213,33 @@ def _bundled(out: Output) -> StoredModel:
     return store.find(str(directory))
 
 
-def _require(
-    manifest: Manifest, stored: StoredModel, memory: int, tokens: int, rounding: Rounding
-) -> None:
+def _require_files(manifest: Manifest, stored: StoredModel, part: HostPart | None) -> None:
+    """Refuse a directory in which files are missing that would be loaded."""
+    if stored.complete:
+        return
+    here = {file.path for file in stored.receipt.files} if stored.receipt is not None else set()
+    if part is None:
+        raise NotFetchedError(
+            f"only a part of {manifest.name} is in {stored.directory}; expected all of it",
+            hint=f"grokdist fetch {manifest.name} --dir {stored.directory}",
+        )
+    from grokdist.cli.host_part import own_files
+
+    if missing := [entry.path for entry in own_files(manifest, part) if entry.path not in here]:
+        raise NotFetchedError(
+            f"{stored.directory} lacks {len(missing)} files of {manifest.name} that {part} loads,"
+            f" the first of them {missing[0]}; expected all of them",
+            hint=f"grokdist fetch {manifest.name} --dir {stored.directory} --for-mesh {part.mesh}"
+            f" --processes {part.processes} --process {part.process}",
+        )
+
+
+def _require(manifest: Manifest, memory: int, tokens: int, rounding: Rounding) -> None:
     """Refuse what cannot work before anything is loaded."""
     if manifest.format not in RUNNABLE:
         raise NotFetchedError(
             f"{manifest.name} has format {manifest.format}; expected {' or '.join(RUNNABLE)},"
             " which the runtime loads"
-        )
-    if not stored.complete:
-        raise NotFetchedError(
-            f"only a part of {manifest.name} is in {stored.directory}; expected all of it",
-            hint=f"grokdist fetch {manifest.name} --dir {stored.directory}",
         )
     if (needed := _needed(manifest, tokens, rounding)) > memory:
         raise ResourceError(
@@ -263,6 +281,8 @@ def _check(stored: StoredModel, manifest: Manifest, out: Output) -> None:
         report = verify(
             stored.directory,
             manifest,
+            # Of a part it was asked before that no file is absent which is needed here.
+            receipt=None if stored.complete else stored.receipt,
             quick=manifest.size > _ALWAYS_HASHED,
             progress=progress,
         )
