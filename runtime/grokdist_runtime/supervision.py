@@ -15,7 +15,7 @@ import selectors
 import signal
 import sys
 import time
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from grokdist_runtime.rendezvous import Link, receive, send
@@ -66,6 +66,7 @@ def supervise(link: Link) -> Ending | None:
     keep_output(printing=link.cluster.first)
     global _parent
     _parent = write_end
+    sys.excepthook = _shown_and_left
     return None
 
 
@@ -83,6 +84,13 @@ def leave(code: int) -> None:
         os.write(_parent, bytes([code & 0xFF]))
         time.sleep(_LEAVE_S)  # its parent ends it
     os._exit(code)
+
+
+def _shown_and_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    sys.__excepthook__(kind, error, trace)
+    leave(1)
 
 
 def keep_output(*, printing: bool) -> None:

@@ -117,7 +117,9 @@ def test_four_processes_score_as_one_and_read_only_their_part(
         part = write_checkpoint(tmp_path / str(process) / "model", model.config, weights)
         commands.append(["score", "--model", str(part), "--mesh", "1x4", "--json"])
         commands[-1] += ["--tokens", "tokens.npy", "--logits", f"logits{process}.npy"]
-    ended = [process.communicate(timeout=240) for process in start(commands)]
+    processes = start(commands)
+    ended = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, ended
 
     alone = Engine.load(model.directory, mesh="1x1").score(PROMPT)
     logits = np.load(tmp_path / "logits0.npy")

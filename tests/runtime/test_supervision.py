@@ -36,6 +36,8 @@ elif end == "wait":
     time.sleep(120)
 elif end.startswith("leave"):
     leave(int(end.removeprefix("leave")))
+elif end == "raise":
+    raise ZeroDivisionError
 elif end.startswith("exit"):
     os._exit(int(end.removeprefix("exit")))
 elif end.startswith("signal"):
@@ -98,6 +100,13 @@ def test_one_that_fails_ends_the_others_with_a_reason(start: Start, failing: int
         reason = f"process {failing} of 3 ended with exit code 11"
         expected = [11, "", False] if number == failing else [1, reason, True]
         assert ending(process) == expected
+
+
+def test_one_that_breaks_down_shows_where_and_ends_the_others(start: Start) -> None:
+    first, second = start("hang", "raise")
+    _, said = second.communicate(timeout=60)
+    assert "ZeroDivisionError" in said
+    assert ending(first) == [1, "process 1 of 2 ended with exit code 1", True]
 
 
 @pytest.mark.parametrize("killed", [0, 2])
