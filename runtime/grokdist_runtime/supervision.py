@@ -192,4 +192,5 @@ def _own(link: Link, code: int) -> str:
     if code >= 0:
         return f"{own} ended with exit code {code}"
     why = ", as the kernel does when memory runs out" if -code == signal.SIGKILL else ""
-    return f"{own} was ended by {signal.Signals(-code).name}{why}"
+    name = {each.value: each.name for each in signal.Signals}.get(-code, f"signal {-code}")
+    return f"{own} was ended by {name}{why}"
