@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,8 +46,6 @@ def score(
     Reads any directory, verified or not: the first token has no log-probability, since nothing
     stands before it.
     """
-    import math
-
     from grokdist.cli.host_part import part_in
     from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine, read_tokens
@@ -92,7 +91,7 @@ def score(
     ids = said["tokens"] if said["tokens"] is not None else engine.encode(said["text"])
     rows = engine.score(ids)
     following = [float(value) for value in log_probabilities(rows, ids)]
-    perplexity = math.exp(-sum(following) / len(following)) if following else None
+    perplexity = _perplexity(following)
     if logits is not None and (shared is None or shared.first):
         try:
             with logits.open("wb") as file:
@@ -119,3 +118,11 @@ def score(
         },
         "\n".join(lines),
     )
+
+
+def _perplexity(logprobs: list[float]) -> float | None:
+    """None without tokens to predict, and where it is too large for a number."""
+    try:
+        return math.exp(-sum(logprobs) / len(logprobs)) if logprobs else None
+    except OverflowError:
+        return None
