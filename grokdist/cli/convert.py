@@ -201,7 +201,7 @@ def _plan(
             **more,
         },
         altered=altered,
-        pieces=axis_pieces(config, model=shape.model, experts=shape.expert),
+        pieces=axis_pieces(altered or config, model=shape.model, experts=shape.expert),
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from grokdist_runtime.plan import Plan
 
 _CONFIG_FILE = "config.json"
+_LOSSY = ("int8", "int4")
 _MORE = 8
 """The batch that shows what a batch gives, where none was asked for."""
 
@@ -188,7 +189,8 @@ def _text(name: str, plan: Plan, changes: tuple[str, ...]) -> str:
     ]
     if not plan.fits:
         nothing = "no one change: try fewer sequences or tokens on more or larger devices"
-        lines.append(f"{'would fit':<12} {', '.join(changes) or nothing}")
+        shown = [f"{each} (lossy)" if each.endswith(_LOSSY) else each for each in changes]
+        lines.append(f"{'would fit':<12} {', '.join(shown) or nothing}")
     lines += [_speed(plan, batch) for batch in _batches(plan) if devices.bytes_per_s is not None]
     lines += [f"{'note':<12} {note}" for note in plan.notes]
     if devices.evidence:

@@ -9,12 +9,15 @@ at the peak rate, with no time for sums, communication or start of programs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from grokdist_runtime.axis_rules import AxisRules
+from grokdist_runtime.checkpoint.expert_int4 import DEFAULT_GROUP
 from grokdist_runtime.checkpoint.tensor_table import (
     EMBEDDINGS,
     ITEM_SIZE,
@@ -23,7 +26,7 @@ from grokdist_runtime.checkpoint.tensor_table import (
 )
 from grokdist_runtime.config import COMPUTE_DTYPES, ModelConfig, check_kv_cache
 from grokdist_runtime.device_table import DEVICES, USABLE, Devices, of_kind
-from grokdist_runtime.errors import DeviceError
+from grokdist_runtime.errors import DeviceError, RequantisationError
 from grokdist_runtime.mesh_shape import (
     AUTO,
     MeshShape,
@@ -232,15 +235,18 @@ def make_plan(
 
 
 def would_fit(plan: Plan) -> tuple[str, ...]:
-    """Changes that would each make a plan fit that does not, as options to type."""
+    """Changes that would each make a plan fit that does not, as options to type.
+
+    Those that round come last: they give another model, or other keys and values.
+    """
     if plan.fits:
         return ()
-    again = functools.partial(
+    anew = functools.partial(
         make_plan,
-        plan.config,
         dtype=None if plan.devices.family == "host" else plan.dtype,
         kv_cache="int8" if plan.cache_dtype == "int8" else None,
     )
+    again = functools.partial(anew, plan.config)
     found = []
     own = plan.devices.name.partition("x")[2]
     for kind in sorted(DEVICES, key=lambda kind: kind.name != own):
@@ -259,6 +265,13 @@ def would_fit(plan: Plan) -> tuple[str, ...]:
         if here(context=plan.context, batch=batch).fits:
             found.append(f"--batch {batch}")
             break
+    same: dict[str, Any] = {"context": plan.context, "batch": plan.batch}
+    if here(**same, kv_cache="int8").fits:
+        found.append("--kv-cache int8")
+    with contextlib.suppress(DeviceError, RequantisationError):
+        smaller = plan.config.requantised(DEFAULT_GROUP)
+        if anew(smaller, plan.devices, mesh=str(plan.mesh), **same).fits:
+            found.append("--requantise int4")
     return tuple(found)
 
 

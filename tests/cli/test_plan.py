@@ -37,6 +37,7 @@ def test_four_gpus_are_too_few_and_what_would_do(cli: Cli) -> None:
     assert ended.code == 0
     assert "fits         NO, 8." in ended.out
     assert "--devices 8xH100, --devices 8xA100" in ended.out
+    assert "--requantise int4 (lossy)" in ended.out
 
 
 def test_where_no_one_change_would_do(cli: Cli) -> None:

@@ -261,11 +261,21 @@ def test_the_busiest_device_bounds_the_roofline(grok_1: ModelConfig) -> None:
 
 
 def test_each_change_that_would_fit_does(grok_1: ModelConfig) -> None:
-    tight = "cpu:370GB"
+    tight = "cpu:390GB"
     changes = [change.split(" ") for change in would_fit(on(grok_1, tight, batch=8))]
-    assert {option for option, _ in changes} == {"--devices", "--context", "--batch"}
+    assert {option for option, _ in changes} == {
+        "--devices",
+        "--context",
+        "--batch",
+        "--kv-cache",
+        "--requantise",
+    }
     for option, value in changes:
-        if option == "--devices":
+        if option == "--kv-cache":
+            assert on(grok_1, tight, batch=8, kv_cache=value).fits
+        elif option == "--requantise":
+            assert on(grok_1.requantised(128), tight, batch=8).fits
+        elif option == "--devices":
             assert on(grok_1, value, batch=8).fits, value
         elif option == "--context":
             assert on(grok_1, tight, batch=8, context=int(value)).fits

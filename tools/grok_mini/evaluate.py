@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +53,25 @@ def model_losses(
     params: Mapping[str, Array], tokens: NDArray[np.int32], config: ModelConfig
 ) -> Losses:
     """Loss in nats of each of ``tokens[1:]``."""
-    length, half = config.sequence_len, config.sequence_len // 2
+
+    def losses(windows: NDArray[np.int32]) -> Losses:
+        return np.asarray(_window_losses(params, jnp.asarray(windows), config), np.float64)
+
+    return windowed_losses(losses, tokens, config.sequence_len)
+
+
+def windowed_losses(
+    window_losses: Callable[[NDArray[np.int32]], Losses], tokens: NDArray[np.int32], length: int
+) -> Losses:
+    """Loss in nats of each of ``tokens[1:]``, each counted once, by any model.
+
+    Args:
+        window_losses: From windows ``[BATCH, length + 1]`` to the losses of all tokens of each
+            but the first.
+        tokens: The text.
+        length: The model's context.
+    """
+    half = length // 2
     losses = np.full(len(tokens) - 1, np.nan)
     last = max(0, len(tokens) - 1 - length)
     starts = [*range(0, last, half), last]
@@ -64,7 +82,7 @@ def model_losses(
         for row, start in enumerate(chosen):
             piece = tokens[start : start + length + 1]
             windows[row, : len(piece)] = piece
-        found = np.asarray(_window_losses(params, jnp.asarray(windows), config), np.float64)
+        found = window_losses(windows)
         for row, start in enumerate(chosen):
             stop = min(start + length, len(losses))
             place = slice(start if start == 0 else start + half, stop)
