@@ -53,7 +53,7 @@ XLA_FFI_Buffer* result(const XLA_FFI_CallFrame* frame, int64_t i) {
 // Columns of a job: wide, since a row's run of memory is then long, but a few for each thread, and
 // no wider than their sums fit the first-level cache.
 int64_t job_width(int64_t all_columns, int64_t rows, int64_t threads) {
-  const int64_t most = rows == 1 ? 1792 : 8192 / rows;
+  const int64_t most = rows == 1 ? 2816 : 8192 / rows;
   int64_t width = all_columns / (2 * threads);
   if (width < 1024) width = all_columns / threads < 1024 ? all_columns / threads : 1024;
   width = width < most ? width : most;

@@ -39,6 +39,38 @@ inline bool integers_fit(int64_t depth, int64_t groups) {
   return depth / groups % 4 == 0 && depth / groups <= 65536;
 }
 
+inline __mmask16 lanes(int64_t left) { return left >= 16 ? 0xffff : (1u << left) - 1; }
+
+// Rounds x[begin : begin + depth], which share a step.
+inline void round_group(const float* x, int64_t begin, int64_t depth, int64_t g, Rounded& to) {
+  __m512 largest = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+  for (int64_t k = 0; k < depth; k += 16) {
+    const __m512 values = _mm512_maskz_loadu_ps(lanes(depth - k), x + begin + k);
+    largest = _mm512_max_ps(largest, _mm512_abs_ps(values));
+    odd = _mm512_fmadd_ps(values, _mm512_setzero_ps(), odd);  // 0 unless one is no number
+  }
+  const float size = _mm512_reduce_max_ps(largest);
+  const bool finite = _mm512_reduce_add_ps(odd) == 0;
+  // Where a value is not finite no result is a number.
+  to.step[g] = finite ? size / kLargest : NAN;
+  const __m512 inverse = _mm512_set1_ps(finite && size > 0 ? kLargest / size : 0);
+  __m512i sum[kBytes] = {};
+  for (int64_t k = 0; k < depth; k += 16) {
+    const __mmask16 mask = lanes(depth - k);
+    __m512i rest = _mm512_setzero_si512();
+    if (finite)
+      rest = _mm512_cvtps_epi32(
+          _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + begin + k), inverse));
+    for (int b = kBytes - 1; b >= 0; --b) {
+      const __m512i byte = _mm512_srai_epi32(_mm512_slli_epi32(rest, 24), 24);
+      rest = _mm512_srai_epi32(_mm512_sub_epi32(rest, byte), 8);
+      _mm512_mask_cvtepi32_storeu_epi8(to.bytes[b].data() + begin + k, mask, byte);
+      sum[b] = _mm512_add_epi32(sum[b], byte);
+    }
+  }
+  for (int b = 0; b < kBytes; ++b) to.sum[b][g] = 128 * _mm512_reduce_add_epi32(sum[b]);
+}
+
 inline Rounded round_row(const float* x, int64_t depth, int64_t groups) {
   Rounded to;
   to.step.resize(groups);
@@ -46,35 +78,12 @@ inline Rounded round_row(const float* x, int64_t depth, int64_t groups) {
     to.bytes[b].resize(depth);
     to.sum[b].resize(groups);
   }
-  const int64_t group_depth = depth / groups;
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t begin = g * group_depth, end = begin + group_depth;
-    float largest = 0, odd = 0;  // `odd` stays 0 unless a value is infinite or none
-    for (int64_t k = begin; k < end; ++k) {
-      const float size = std::fabs(x[k]);
-      largest = size > largest ? size : largest;
-      odd += size * 0;
-    }
-    // Where a value is not finite no result is a number.
-    to.step[g] = odd == 0 ? largest / kLargest : NAN;
-    const float inverse = odd == 0 && largest > 0 ? kLargest / largest : 0;
-    int32_t sum[kBytes] = {};
-    for (int64_t k = begin; k < end; ++k) {
-      int32_t rest = odd == 0 ? static_cast<int32_t>(std::nearbyintf(x[k] * inverse)) : 0;
-      for (int b = kBytes - 1; b >= 0; --b) {
-        const int8_t byte = static_cast<int8_t>(rest & 255);
-        rest = (rest - byte) >> 8;
-        to.bytes[b][k] = byte;
-        sum[b] += byte;
-      }
-    }
-    for (int b = 0; b < kBytes; ++b) to.sum[b][g] = 128 * sum[b];
-  }
+  for (int64_t g = 0; g < groups; ++g) round_group(x, g * (depth / groups), depth / groups, g, to);
   return to;
 }
 
-constexpr int64_t kStreamQuads = 2;  // rows of weights read side by side, in fours
-constexpr int64_t kAheadQuads = 4;   // rows that are asked for before they are needed
+constexpr int64_t kStreamQuads = 4;  // rows of weights read side by side, in fours
+constexpr int64_t kAheadQuads = 8;   // rows that are asked for before they are needed
 constexpr int kTile = 64;            // columns whose sums stand in registers
 
 // Sums of one tile: four vectors for each byte of the activations.
@@ -135,8 +144,7 @@ inline void add_scaled(const Sums& sums, const Rounded& x, int64_t group, const 
   __m512i in_order[kBytes][4];
   for (int b = 0; b < kBytes; ++b) reorder(sums.at[b], in_order[b]);
   for (int i = 0; i < 4 && 16 * i < columns; ++i) {
-    const int64_t left = columns - 16 * i;
-    const __mmask16 mask = left >= 16 ? 0xffff : (1u << left) - 1;
+    const __mmask16 mask = lanes(columns - 16 * i);
     __m512 sum = _mm512_setzero_ps();
     for (int b = 0; b < kBytes; ++b) {
       const __m512i exact = _mm512_sub_epi32(in_order[b][i], _mm512_set1_epi32(x.sum[b][group]));
