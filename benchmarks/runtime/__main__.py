@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": describe(llama_python),
         "threads": options.threads,
         "rounds": options.rounds,
+        "remark": options.remark,
         "read_bytes": _READ_BYTES,
         "read_rates": [],
         "sizes": [],
@@ -93,6 +94,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--llama-python", type=Path, default=Path(sys.executable), help="has llama_cpp, gguf")
     add("--kernels", choices=KERNELS, help="of ours; the fastest that works here")
     add("--budget", type=float, default=5.0, help="seconds a round for the original's steps")
+    add("--remark", default="", help="what a reader must know of this run")
     add("--work", type=Path, help="where the models go; a temporary folder")
     add("--keep", action="store_true", help="leave the models there")
     add("--output", type=Path, default=_ROOT / "benchmarks" / "results")

@@ -40,7 +40,7 @@ def render(results: Mapping[str, Any]) -> str:
         f"Read ceiling: {ceiling:.1f} GB/s, the best of "
         f"{len(results['read_rates'])} passes of {results['threads']} threads over "
         f"{results['read_bytes'] / _GB:.0f} GB of int8.",
-        *_busy(machine),
+        *_busy(results),
         "",
         "## Decode",
         "",
@@ -115,15 +115,19 @@ def with_figures(page: str, results: Mapping[str, Any]) -> str:
         f"{results['rounds']} rounds (least to most)."
     )
     tables = [*decode_table(results), "", *_prefill_table(results["sizes"])]
-    block = "\n".join([said, *_busy(machine), "", *tables])
+    block = "\n".join([said, *_busy(results), "", *tables])
     return f"{before}{START}\n{block}\n{END}{rest.split(END, 1)[1]}"
 
 
-def _busy(machine: Mapping[str, Any]) -> list[str]:
+def _busy(results: Mapping[str, Any]) -> list[str]:
     """A warning if others used the machine: they slow contestants down by different factors."""
+    machine = results["machine"]
+    remark = results.get("remark", "")
+    said = ["", remark] if remark else []
     if machine["load_before"] <= machine["cores"] / 2:
-        return []
+        return said
     return [
+        *said,
         "",
         f"**Provisional: the machine was busy** (load average {machine['load_before']} on "
         f"{machine['cores']} cores). The ratios do not count: threads that wait actively for one "
