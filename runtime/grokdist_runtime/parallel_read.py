@@ -11,7 +11,7 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,8 @@ Array = np.ndarray[Any, Any]
 Job = Callable[[], int]
 """Reads a little; says how many bytes."""
 
-_CHUNK = 8 << 20  # four huge pages: large enough to make Python's share small
+_CHUNK = 16 << 20  # whole huge pages, and so large that Python's share is small
+_SMALL = 1 << 20  # jobs that read less go together
 _SHORTEST_RUN = 256 << 10
 _MIN_THREADS, _MAX_THREADS = 4, 32
 
@@ -68,7 +69,7 @@ def read_all(fills: Iterable[Fill], *, on_bytes: Callable[[int], None]) -> None:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     running: deque[Future[int]] = deque()
     try:
-        for job in itertools.chain.from_iterable(map(_jobs, fills)):
+        for job in _batches(itertools.chain.from_iterable(map(_jobs, fills))):
             running.append(pool.submit(job))
             if len(running) >= 4 * threads:
                 on_bytes(running.popleft().result())
@@ -78,15 +79,37 @@ def read_all(fills: Iterable[Fill], *, on_bytes: Callable[[int], None]) -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _jobs(fill: Fill) -> Iterator[Job]:
+def _batches(jobs: Iterable[tuple[int, Job]]) -> Iterator[Job]:
+    """Large jobs as they are, small ones together: giving one to a thread costs as much as it."""
+    small: list[Job] = []
+    size = 0
+    for nbytes, job in jobs:
+        if nbytes >= _SMALL:
+            yield job
+            continue
+        small.append(job)
+        size += nbytes
+        if size >= _SMALL:
+            yield functools.partial(_one_by_one, small)
+            small, size = [], 0
+    if small:
+        yield functools.partial(_one_by_one, small)
+
+
+def _one_by_one(jobs: Sequence[Job]) -> int:
+    return sum(job() for job in jobs)
+
+
+def _jobs(fill: Fill) -> Iterator[tuple[int, Job]]:
+    """What is to be done, and how many bytes each part of it reads."""
     if fill.groups is not None:
-        yield lambda: _repeat(fill)
+        yield fill.nbytes, functools.partial(_repeat, fill)
         return
     for piece in fill.stored.pieces(fill.box):
         yield from _piece_jobs(piece, fill.out[piece.target])
 
 
-def _piece_jobs(piece: Piece, out: Array) -> Iterator[Job]:
+def _piece_jobs(piece: Piece, out: Array) -> Iterator[tuple[int, Job]]:
     alike = out.dtype == NUMPY_DTYPES[piece.view.dtype] and out.flags.c_contiguous
     if alike and next(piece.ranges()).nbytes >= min(_SHORTEST_RUN, out.nbytes):
         flat, place = out.reshape(-1).view(np.uint8).data, 0
@@ -94,12 +117,13 @@ def _piece_jobs(piece: Piece, out: Array) -> Iterator[Job]:
             for start in range(0, run.nbytes, _CHUNK):
                 count = min(_CHUNK, run.nbytes - start)
                 part = FileRange(file=run.file, offset=run.offset + start, nbytes=count)
-                yield _reading(part, flat[place : place + count])
+                yield count, _reading(part, flat[place : place + count])
                 place += count
         return
     mapped = functools.cache(lambda: piece.view.array()[piece.source])  # by whoever is first
-    for box in _blocks(out.shape, ITEM_SIZE[piece.view.dtype]):
-        yield _copying(mapped, box, out[box])
+    item = ITEM_SIZE[piece.view.dtype]
+    for box in _blocks(out.shape, item):
+        yield _count(box) * item, _copying(mapped, box, out[box])
 
 
 def _reading(part: FileRange, out: memoryview) -> Job:

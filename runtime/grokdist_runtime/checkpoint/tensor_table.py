@@ -10,6 +10,7 @@ Source: the release's own 770 files, whose numbers follow the sorted tree of nam
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -92,6 +93,7 @@ class TensorSpec:
         return math.prod(self.scales_shape) * ITEM_SIZE[SCALES_DTYPE]
 
 
+@functools.lru_cache(maxsize=8)
 def tensor_table(config: ModelConfig) -> tuple[TensorSpec, ...]:
     """List every tensor of a model, in the order of the checkpoint's files.
 
