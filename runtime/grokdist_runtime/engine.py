@@ -27,6 +27,7 @@ from grokdist_runtime.mesh_shape import AUTO
 from grokdist_runtime.prefill import Prefill
 from grokdist_runtime.runner import Runner, chunk_size
 from grokdist_runtime.sampling import SamplingParams, SamplingState
+from grokdist_runtime.scoring import Scoring
 from grokdist_runtime.sharding import default_mesh, make_mesh
 from grokdist_runtime.spec import ModelSpec
 from grokdist_runtime.tokenizer import TOKENIZER_FILE, Tokenizer
@@ -230,6 +231,15 @@ class Engine:
             scored, cache = self.runner.score(cache, part, [count])
             logits[start : start + count] = np.asarray(scored)[0, :count]
         return logits
+
+    def begin_scoring(self, tokens: Tokens, *, top: int = 0) -> Scoring:
+        """Checks a text to be scored chunk by chunk; nothing is computed yet.
+
+        Raises:
+            PromptError: There are no tokens, or more than the context.
+            TokenizerError: A token id is outside the vocabulary.
+        """
+        return Scoring(self.runner, self._checked(tokens), top=top)
 
     def _checked(self, tokens: Tokens) -> IntArray:
         array = np.asarray(tokens)

@@ -69,6 +69,10 @@ class BusyError(RuntimeModelError):
     """Too many requests wait already."""
 
 
+class ClosedError(BusyError):
+    """The model is shutting down and takes no more requests."""
+
+
 class ClusterError(RuntimeModelError):
     """The processes of a run did not come together, or one of them ended before its time."""
 
