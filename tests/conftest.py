@@ -66,7 +66,7 @@ def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("GROKDIST_CONFIG", str(tmp_path / "no-config.toml"))
     monkeypatch.setenv("NO_PROXY", "*")
     # Each test has a home of its own, and would compile the kernel anew; tests of it ask for it.
-    for command in ("RUN", "SCORE"):
+    for command in ("RUN", "SCORE", "SERVE"):
         monkeypatch.setenv(f"GROKDIST_{command}_KERNELS", "plain")
 
 

@@ -34,11 +34,11 @@ def main() -> None:
         for model in ("grok-1", "grok-mini"):
             _grokdist(folder, "report", model, "-q", "--html", str(folder / f"{model}.html"))
         desktop = _shot(folder, "grok-1.html", (1280, 1290), _LIGHT)
-        _keep(desktop, PICTURES / "report.png", width=960)
+        keep(desktop, PICTURES / "report.png", width=960)
         page = folder / "grok-mini.html"
         page.write_text(page.read_text("utf-8").replace("</style>", f"{_FROM_EVIDENCE}</style>", 1))
         phone = _shot(folder, page.name, (390, 1046), _DARK)
-        _keep(phone, PICTURES / "report-phone.png", width=390)
+        keep(phone, PICTURES / "report-phone.png", width=390)
 
 
 def _grokdist(folder: Path, *argv: str) -> None:
@@ -78,7 +78,7 @@ def _shot(folder: Path, page: str, size: tuple[int, int], scheme: int) -> Image.
         return image.convert("RGB")
 
 
-def _keep(image: Image.Image, path: Path, *, width: int) -> None:
+def keep(image: Image.Image, path: Path, *, width: int) -> None:
     """Write a picture as small as it stays readable."""
     height = round(image.height * width / image.width)
     small = image.resize((width, height), Image.Resampling.LANCZOS).quantize(

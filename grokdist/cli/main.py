@@ -34,6 +34,7 @@ from grokdist.cli import (
     run,
     score,
     seed,
+    serve,
     show,
     sign,
     torrent,
@@ -121,6 +122,7 @@ app.command("sign")(_reported(sign.sign))
 app.command("seed")(_reported(seed.seed))
 app.command("run")(_reported(run.run))
 app.command("score")(_reported(score.score))
+app.command("serve")(_reported(serve.serve))
 app.command("plan")(_reported(plan.plan))
 app.command("show")(_reported(show.show))
 app.command("list")(_reported(list_models.list_models))

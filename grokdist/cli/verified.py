@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from grokdist.catalog.manifest import Manifest, TrustedManifest
     from grokdist.transfer.store import StoredModel
+    from grokdist.trust.receipt import Receipt
     from grokdist_runtime.host_files import HostPart
 
 BUNDLED = "grok-mini"
@@ -60,11 +61,13 @@ class VerifiedModel:
         directory: where it is.
         name: what to call it.
         trusted: what it was proven to equal; None where the user waived the proof.
+        receipt: what was fetched, from where and when; None where there is no record of it.
     """
 
     directory: Path
     name: str
     trusted: TrustedManifest | None
+    receipt: Receipt | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -86,6 +89,11 @@ class VerifiedModel:
         """The manifest's architecture, for a release that has no ``config.json`` of its own."""
         return self.manifest.config if self.manifest is not None else None
 
+    @property
+    def hashed(self) -> bool:
+        """True where every file was hashed just now; else what changed since it last was."""
+        return self.manifest is not None and self.manifest.size <= _ALWAYS_HASHED
+
 
 def open_verified(
     target: str | None,
@@ -95,6 +103,7 @@ def open_verified(
     out: Output,
     act: str = "run",
     tokens: int = 1,
+    rows: int = 1,
     rounding: Rounding = NO_ROUNDING,
     part: HostPart | None = None,
 ) -> VerifiedModel:
@@ -107,7 +116,8 @@ def open_verified(
         unsafe_unverified: load what nothing vouches for, with a warning.
         out: where to say things.
         act: what is to be done with it, a verb for the words of a refusal.
-        tokens: how many there must be room for beside the weights.
+        tokens: how many there must be room for beside the weights, in each of
+        rows: so many texts.
         rounding: what is to be rounded as it is loaded.
         part: of a run on several hosts this one's, whose files are enough; None for all files.
 
@@ -127,14 +137,14 @@ def open_verified(
         out.warning(f"UNVERIFIED: nothing vouches for the bytes in {target}; you asked for it")
         return VerifiedModel(directory=Path(target), name=Path(target).name, trusted=None)
     if target is None:
-        stored = _largest_that_fits(memory, tokens, rounding) or _bundled(out)
+        stored = _largest_that_fits(memory, tokens, rows, rounding) or _bundled(out)
     else:
         stored = _bundled(out) if target == BUNDLED else stored_model(target)
     if stored.receipt is None and stored.damage is None:
         raise TrustError(
             f"nothing vouches for the bytes in {stored.directory};"
             " expected the receipt of a fetch, got a directory without one",
-            hint=f"grokdist run --model {stored.directory} --unsafe-unverified",
+            hint=f"grokdist {act} --model {stored.directory} --unsafe-unverified",
         )
     trusted = manifest_of(stored, None, out)
     manifest = trusted.manifest
@@ -143,7 +153,7 @@ def open_verified(
         raise TrustError(
             f"nothing vouches for the bytes in {stored.directory}: its manifest is not signed,"
             " and it was not fetched on this machine",
-            hint=f"grokdist run --model {stored.directory} --unsafe-unverified",
+            hint=f"grokdist {act} --model {stored.directory} --unsafe-unverified",
         )
     sources = stored.receipt.source_bytes if stored.receipt is not None else ()
     obey(
@@ -155,12 +165,19 @@ def open_verified(
         directory=stored.directory,
     )
     _require_files(manifest, stored, part)
-    _require(manifest, memory, tokens, rounding)
+    _require(manifest, memory, tokens, rows, rounding)
     _check(stored, manifest, out)
-    return VerifiedModel(directory=stored.directory, name=manifest.name, trusted=trusted)
+    return VerifiedModel(
+        directory=stored.directory,
+        name=manifest.name,
+        trusted=trusted,
+        receipt=stored.receipt,
+    )
 
 
-def _largest_that_fits(memory: int, tokens: int, rounding: Rounding) -> StoredModel | None:
+def _largest_that_fits(
+    memory: int, tokens: int, rows: int, rounding: Rounding
+) -> StoredModel | None:
     """The largest complete model of the catalog in the store that fits."""
     from grokdist.catalog.followed_registries import FollowedRegistries
     from grokdist.catalog.registry import Registry
@@ -179,7 +196,7 @@ def _largest_that_fits(memory: int, tokens: int, rounding: Rounding) -> StoredMo
         manifest = registry.load(stored.receipt.model).manifest
         if manifest.format not in RUNNABLE or manifest.size <= best_size:
             continue
-        if _needed(manifest, tokens, rounding) <= memory:
+        if _needed(manifest, tokens, rows, rounding) <= memory:
             best, best_size = stored, manifest.size
     return best
 
@@ -234,14 +251,14 @@ def _require_files(manifest: Manifest, stored: StoredModel, part: HostPart | Non
         )
 
 
-def _require(manifest: Manifest, memory: int, tokens: int, rounding: Rounding) -> None:
+def _require(manifest: Manifest, memory: int, tokens: int, rows: int, rounding: Rounding) -> None:
     """Refuse what cannot work before anything is loaded."""
     if manifest.format not in RUNNABLE:
         raise NotFetchedError(
             f"{manifest.name} has format {manifest.format}; expected {' or '.join(RUNNABLE)},"
             " which the runtime loads"
         )
-    if (needed := _needed(manifest, tokens, rounding)) > memory:
+    if (needed := _needed(manifest, tokens, rows, rounding)) > memory:
         raise ResourceError(
             f"{manifest.name} needs {needed:,} bytes of memory for weights, cache and activations;"
             f" got {memory:,}",
@@ -250,8 +267,8 @@ def _require(manifest: Manifest, memory: int, tokens: int, rounding: Rounding) -
         )
 
 
-def _needed(manifest: Manifest, tokens: int, rounding: Rounding) -> int:
-    """Bytes of main memory for one sequence, as planned; never less than files held as they are.
+def _needed(manifest: Manifest, tokens: int, rows: int, rounding: Rounding) -> int:
+    """Bytes of main memory for so many texts, as planned; never less than files held as they are.
 
     Raises:
         RequantisationError: the experts cannot be requantised.
@@ -268,7 +285,7 @@ def _needed(manifest: Manifest, tokens: int, rounding: Rounding) -> int:
         config, least = config.requantised(rounding.group), 0
     machine = host("this machine", memory_bytes=0, usable_bytes=0, evidence="")
     context = min(max(tokens, 1), config.sequence_len)
-    made = make_plan(config, machine, context=context, kv_cache=rounding.kv_cache)
+    made = make_plan(config, machine, context=context, batch=rows, kv_cache=rounding.kv_cache)
     return max(least, made.needed)
 
 
@@ -306,5 +323,5 @@ def _would_be_read(path: str) -> bool:
     return (
         path.startswith("ckpt-0/")
         or path.endswith(".safetensors")
-        or path in ("config.json", "tokenizer.model")
+        or path in ("config.json", "tokenizer.model", "chat_template.jinja")
     )

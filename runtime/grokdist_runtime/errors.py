@@ -73,6 +73,10 @@ class ClosedError(BusyError):
     """The model is shutting down and takes no more requests."""
 
 
+class AddressError(RuntimeModelError):
+    """The server cannot listen where it was asked to."""
+
+
 class ClusterError(RuntimeModelError):
     """The processes of a run did not come together, or one of them ended before its time."""
 

@@ -11,7 +11,7 @@ import pytest
 
 # Lower layers never import higher ones: cli -> transfer, policy -> catalog -> trust -> errors.
 LAYERS = {"cli": 4, "transfer": 3, "policy": 3, "catalog": 2, "trust": 1}
-JAX_COMMANDS = {"run.py", "score.py", "doctor.py", "speed.py"}
+JAX_COMMANDS = {"run.py", "score.py", "serve.py", "doctor.py", "speed.py"}
 
 
 def _imports(path: Path) -> set[str]:

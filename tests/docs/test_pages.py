@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["walk.md"]
+PAGES = ["walk.md", "serve.md"]
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXPECTED = re.compile(r"# exit (\d+)$")
 PORT = "8000"
@@ -61,12 +61,14 @@ def test_every_command_of_the_page_does_what_it_says(
         port = str(probe.getsockname()[1])
     text = (repository / "docs" / page).read_text("utf-8").replace(f":{PORT}", f":{port}")
     text = text.replace(f"http.server {PORT}", f"http.server {port}")
+    text = text.replace(f"--port {PORT}", f"--port {port}")
     environment = {
         "PATH": f"{workplace / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{repository}:{repository / 'runtime'}",
         "HOME": str(workplace / "home"),
         "GROKDIST_HOME": str(workplace / "home" / "store"),
         "LC_ALL": "C.UTF-8",
+        "GROKDIST_SERVE_KERNELS": "plain",  # to build the others takes a compiler and seconds
     }
     ended = subprocess.run(
         ["bash", "-c", script(text)],
