@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with _server(folder) as address, open_page(folder) as page:
-            page.show(1280, 1010, scale=1.5)
+            page.show(1280, 1340, scale=1.5)
             page.open(address)
             page.until("document.querySelectorAll('#provenance div').length > 5")
             page.evaluate("document.querySelector('#seed').value = 3")

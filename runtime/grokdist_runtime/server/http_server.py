@@ -106,7 +106,7 @@ class HttpServer(uvicorn.Server):
         self.should_exit = True
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         """Has signals end the server, and only that: its caller goes on from there."""
         if threading.current_thread() is not threading.main_thread():
             yield

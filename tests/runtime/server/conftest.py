@@ -87,7 +87,7 @@ class Running:
             base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0
         )
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         text = self.ask("/metrics").body.decode()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:

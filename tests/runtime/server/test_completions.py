@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,17 @@ def alone(engine: Engine, tokens: list[int], **changes: Any) -> Completion:
 
 
 def ask(running: Running, prompt: object = PROMPT, **changes: Any) -> Any:
+    """The answer; the chunks of a stream as they come, from a client that stays open for them."""
     options = {"max_tokens": 12, "temperature": 0.0, "extra_body": {"ignore_eos": True}} | changes
+    if options.get("stream"):
+        return streamed(running, prompt, options)
     with running.client() as client:
         return client.completions.create(model=MODEL, prompt=prompt, **options)  # type: ignore[call-overload]
+
+
+def streamed(running: Running, prompt: object, options: dict[str, Any]) -> Iterator[Any]:
+    with running.client() as client:
+        yield from client.completions.create(model=MODEL, prompt=prompt, **options)  # type: ignore[call-overload]
 
 
 def test_the_one_model_is_listed(running: Running) -> None:
