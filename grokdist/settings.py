@@ -29,9 +29,19 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("grokdist", appauthor=False))
 
 
+def compile_caches() -> Path:
+    """The folder of the compile caches, one a version of the compiler."""
+    return home() / "cache" / "jax"
+
+
 def compile_cache() -> Path:
     """Where compiled programs are kept between processes; what is found there is run."""
-    return home() / "cache" / "jax"
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return compile_caches() / version("jaxlib")
+    except PackageNotFoundError:
+        return compile_caches() / "none"
 
 
 def config_path() -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from grokdist.cli import attest_judge, options
+from grokdist.cli import attest_judge, completion, options
 from grokdist.cli.attesting import KEY_VARIABLE, ManifestFile, target
 from grokdist.cli.output import Output
 from grokdist.errors import DigestMismatchError, NotFetchedError, UsageError
@@ -50,7 +50,11 @@ def app(reported: Callable[[Callable[..., None]], Callable[..., None]]) -> typer
 
 def make(
     model: Annotated[
-        str, typer.Argument(help="Name of a model, or the directory of a fetched one.")
+        str,
+        typer.Argument(
+            autocompletion=completion.model_names,
+            help="Name of a model, or the directory of a fetched one.",
+        ),
     ],
     type: Annotated[
         str | None,

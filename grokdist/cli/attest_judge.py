@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.attesting import ManifestFile, target
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.output import Output
@@ -32,7 +32,11 @@ Threshold = Annotated[int, typer.Option(min=1, help="How many of the keys must h
 def verify(
     file: Annotated[Path, typer.Argument(help="A DSSE envelope, or a bundle of them (.jsonl).")],
     model: Annotated[
-        str | None, typer.Option(help="The model that it has to be about: name or directory.")
+        str | None,
+        typer.Option(
+            autocompletion=completion.fetched_names,
+            help="The model that it has to be about: name or directory.",
+        ),
     ] = None,
     key: VerifyingKeys = None,
     threshold: Threshold = 1,
@@ -96,7 +100,13 @@ def verify(
 
 
 def list_attestations(
-    model: Annotated[str, typer.Argument(help="Name of a fetched model, or its directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.fetched_names,
+            help="Name of a fetched model, or its directory.",
+        ),
+    ],
     key: VerifyingKeys = None,
     threshold: Threshold = 1,
     strict_freshness: options.StrictFreshness = False,

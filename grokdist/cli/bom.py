@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.format import bytes_text, count_text
 from grokdist.cli.output import Output
 from grokdist.errors import DigestMismatchError, NotFetchedError, TrustError, UsageError
@@ -36,7 +36,11 @@ class Check(StrEnum):
 
 def bom(
     model: Annotated[
-        str | None, typer.Argument(help="Name of a model, or the directory of a fetched one.")
+        str | None,
+        typer.Argument(
+            autocompletion=completion.model_names,
+            help="Name of a model, or the directory of a fetched one.",
+        ),
     ] = None,
     format: Annotated[Format, typer.Option(help="Which format to write.")] = Format.CYCLONEDX,
     spec_version: Annotated[

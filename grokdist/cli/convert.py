@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import grokdist
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.format import bytes_text, count_text
 from grokdist.cli.output import Output
 from grokdist.errors import ResourceError, StoreError, UsageError
@@ -28,7 +28,13 @@ _NEVER_CARRIED = (".gitattributes", ".gitignore")
 
 
 def convert(
-    model: Annotated[str, typer.Argument(help="Name of a fetched model, or its directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.fetched_names,
+            help="Name of a fetched model, or its directory.",
+        ),
+    ],
     out_dir: Annotated[Path, typer.Option("--out", help="Where the converted model goes.")],
     file_size: Annotated[
         str, typer.Option(help="Largest file, but for a tensor that is larger: 500M, 5G.")

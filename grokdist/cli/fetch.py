@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import attesting, cluster, options, share, swarm
+from grokdist.cli import attesting, cluster, completion, options, share, swarm
 from grokdist.cli.events import beside, event_stream
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import (
@@ -30,7 +30,12 @@ _ASK_ABOVE = 10_000_000_000
 
 
 def fetch(
-    model: Annotated[str, typer.Argument(help="Name of a model in the catalog.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.model_names, help="Name of a model in the catalog."
+        ),
+    ],
     source: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokdist.cli import license_identify, options
+from grokdist.cli import completion, license_identify, options
 from grokdist.cli.output import Output
 from grokdist.errors import StoreError
 from grokdist.settings import home
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from grokdist.cli.acceptances import Recorded
     from grokdist.policy.acceptance import Acceptance
 
-Model = Annotated[str, typer.Argument(help="Name of a model in the catalog.")]
+Model = Annotated[
+    str,
+    typer.Argument(autocompletion=completion.model_names, help="Name of a model in the catalog."),
+]
 
 
 def app(reported: Callable[[Callable[..., None]], Callable[..., None]]) -> typer.Typer:

@@ -17,6 +17,8 @@ from grokdist.cli import (
     attest,
     bom,
     cluster,
+    collect,
+    completion,
     convert,
     demo,
     doctor,
@@ -27,10 +29,12 @@ from grokdist.cli import (
     list_models,
     manifest,
     openness,
+    path,
     plan,
     policy,
     registry,
     report,
+    rm,
     run,
     score,
     seed,
@@ -51,6 +55,7 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{int(c)} {text}" for c, text in MEANINGS.items()) + ".",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    add_completion=False,
     no_args_is_help=True,
     context_settings={"auto_envvar_prefix": "GROKDIST", "help_option_names": ["-h", "--help"]},
 )
@@ -102,6 +107,12 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
+def _show_completion(shell: completion.Shell | None) -> None:
+    if shell is not None:
+        Output().result({}, completion.script(shell))
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: bool = typer.Option(
@@ -111,6 +122,14 @@ def _root(
         is_eager=True,
         show_envvar=False,
         help="Print the version.",
+    ),
+    show_completion: completion.Shell | None = typer.Option(
+        None,
+        "--show-completion",
+        callback=_show_completion,
+        is_eager=True,
+        show_envvar=False,
+        help="Print the completions for a shell, for it to source.",
     ),
 ) -> None:
     pass
@@ -126,6 +145,9 @@ app.command("serve")(_reported(serve.serve))
 app.command("plan")(_reported(plan.plan))
 app.command("show")(_reported(show.show))
 app.command("list")(_reported(list_models.list_models))
+app.command("path")(_reported(path.path))
+app.command("rm")(_reported(rm.rm))
+app.command("gc")(_reported(collect.gc))
 app.command("openness")(_reported(openness.openness))
 app.command("convert")(_reported(convert.convert))
 app.command("bom")(_reported(bom.bom))
@@ -154,12 +176,20 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 20)
     # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    asked = completion.ASKED in os.environ
+    if asked:
+        completion.prepare()
     try:
-        config = load_config(config_path())
+        config = {} if asked else load_config(config_path())
     except GrokdistError as error:
-        _fail(Output(json="--json" in sys.argv), error, error.hint)
+        # The command that says what is wrong with this machine says this as well.
+        if sys.argv[1:2] != ["doctor"]:
+            _fail(Output(json="--json" in sys.argv), error, error.hint or "grokdist doctor")
+        config = {}
     try:
-        _command_line()(default_map=config)
+        _command_line()(
+            prog_name=completion.PROGRAM, complete_var=completion.ASKED, default_map=config
+        )
     except SystemExit as end:
         cluster.leave(end.code)
         raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import manifest_check, manifest_new, options, swarm
+from grokdist.cli import completion, manifest_check, manifest_new, options, swarm
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.manifest_text import difference_document, difference_lines
@@ -41,7 +41,12 @@ def app(reported: Callable[[Callable[..., None]], Callable[..., None]]) -> typer
 
 
 def pin(
-    model: Annotated[str | None, typer.Argument(help="Name of a model in the catalog.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            autocompletion=completion.model_names, help="Name of a model in the catalog."
+        ),
+    ] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Pin this manifest file instead of the catalog's.")
     ] = None,

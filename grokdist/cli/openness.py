@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.output import Output
 from grokdist.errors import UsageError
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def openness(
     models: Annotated[
-        list[str] | None, typer.Argument(metavar="MODEL...", help="Names of models.")
+        list[str] | None,
+        typer.Argument(
+            autocompletion=completion.model_names, metavar="MODEL...", help="Names of models."
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put the models side by side.")

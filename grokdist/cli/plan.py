@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.format import plain_text
 from grokdist.cli.output import Output
 from grokdist.errors import UsageError
@@ -25,7 +25,10 @@ _MORE = 8
 
 def plan(
     model: Annotated[
-        str, typer.Argument(help="Name, or a directory with a config.json.")
+        str,
+        typer.Argument(
+            autocompletion=completion.model_names, help="Name, or a directory with a config.json."
+        ),
     ] = "grok-1",
     devices: Annotated[
         str | None,

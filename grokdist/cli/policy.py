@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.output import Output
 from grokdist.errors import UsageError
@@ -39,7 +39,11 @@ def app(reported: Callable[[Callable[..., None]], Callable[..., None]]) -> typer
 
 def check(
     model: Annotated[
-        list[str], typer.Argument(help="Names of models in the catalog, or their directories.")
+        list[str],
+        typer.Argument(
+            autocompletion=completion.model_names,
+            help="Names of models in the catalog, or their directories.",
+        ),
     ],
     policy: Files = None,
     manifest: Annotated[

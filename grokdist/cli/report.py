@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.output import Output
 from grokdist.errors import UsageError
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 def report(
     model: Annotated[
-        str | None, typer.Argument(help="Name of a model, or the directory of a fetched one.")
+        str | None,
+        typer.Argument(
+            autocompletion=completion.model_names,
+            help="Name of a model, or the directory of a fetched one.",
+        ),
     ] = None,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the page to this file.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import cluster, options
+from grokdist.cli import cluster, completion, options
 from grokdist.cli.output import Output
 from grokdist.cli.speed import stats_line
 from grokdist.errors import UsageError
@@ -37,7 +37,10 @@ def run(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Name or directory; default: the largest verified model that fits."),
+        typer.Option(
+            autocompletion=completion.model_names,
+            help="Name or directory; default: the largest verified model that fits.",
+        ),
     ] = None,
     max_tokens: Annotated[int, typer.Option(help="Generate at most so many tokens.")] = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.8,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from grokdist.cli import cluster, options
+from grokdist.cli import cluster, completion, options
 from grokdist.cli.output import Output
 from grokdist.errors import StoreError, UsageError
 
@@ -16,7 +16,10 @@ from grokdist.errors import StoreError, UsageError
 def score(
     context: typer.Context,
     text: Annotated[str | None, typer.Argument(help="Text to score.")] = None,
-    model: Annotated[str, typer.Option(help="Name or directory of the model.")] = "grok-mini",
+    model: Annotated[
+        str,
+        typer.Option(autocompletion=completion.model_names, help="Name or directory of the model."),
+    ] = "grok-mini",
     tokens: Annotated[
         Path | None, typer.Option(help="Token ids to score, a NumPy file, instead of a text.")
     ] = None,

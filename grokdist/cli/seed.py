@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import licence_along, options, swarm
+from grokdist.cli import completion, licence_along, options, swarm
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import bytes_text, count_text, duration_text
 from grokdist.cli.output import Output
@@ -37,7 +37,13 @@ _METADATA_S = 60.0
 
 
 def seed(
-    model: Annotated[str, typer.Argument(help="Name of a fetched model, or any directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.fetched_names,
+            help="Name of a fetched model, or any directory.",
+        ),
+    ],
     torrent: swarm.Torrent = None,
     ratio: Annotated[
         float | None, typer.Option(min=0, help="Stop when this many times its size was given.")

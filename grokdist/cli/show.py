@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.output import Output
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def show(
-    model: Annotated[str, typer.Argument(help="Name of a model in the catalog.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.model_names, help="Name of a model in the catalog."
+        ),
+    ],
     manifest: Annotated[
         Path | None, typer.Option(help="Read this manifest file instead of the catalog.")
     ] = None,

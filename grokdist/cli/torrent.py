@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import licence_along, options
+from grokdist.cli import completion, licence_along, options
 from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.output import Output
 from grokdist.errors import StoreError, UsageError
@@ -36,7 +36,13 @@ def app(reported: Callable[[Callable[..., None]], Callable[..., None]]) -> typer
 
 
 def create(
-    model: Annotated[str, typer.Argument(help="Name of a fetched model, or any directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.fetched_names,
+            help="Name of a fetched model, or any directory.",
+        ),
+    ],
     output: Annotated[
         Path | None, typer.Option(help="The file to write; default: MODEL.torrent.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from grokdist.cli import attesting, options, verify_signature
+from grokdist.cli import attesting, completion, options, verify_signature
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import bytes_text, count_text, duration_text, plain_text
 from grokdist.cli.output import Output
@@ -24,7 +24,13 @@ _RANGES_SHOWN = 3
 
 
 def verify(
-    model: Annotated[str, typer.Argument(help="Name of a fetched model, or its directory.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.fetched_names,
+            help="Name of a fetched model, or its directory.",
+        ),
+    ],
     manifest: Annotated[
         Path | None, typer.Option(help="Verify against this manifest file; its signer is you.")
     ] = None,

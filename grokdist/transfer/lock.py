@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from grokdist.errors import GrokdistError
+from grokdist.errors import GrokdistError, StoreError
 from grokdist.transfer.lease import Holder, Lease, in_use, read_lease, take
 from grokdist.transfer.tree import STATE, ModelTree
 
@@ -54,6 +54,11 @@ def exclusive(
     fd = tree.open(LOCK, os.O_RDWR | os.O_CREAT, create_folders=True)
     try:
         locked = _lock(tree, fd, keep_waiting)
+        if not tree.in_place:
+            # Whoever was waited for removed the model: what we write would go with it.
+            raise StoreError(
+                f"{tree.directory} was removed meanwhile", hint="run the same command again"
+            )
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         lease = take(tree, kernel_vouches=locked, wait=keep_waiting)

@@ -57,6 +57,27 @@ class StoredModel:
             return tree.read_small(MANIFEST, MAX_MANIFEST)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """A release that the store keeps, or only remembers.
+
+    Attributes:
+        name: the model's.
+        short: its revision's first digits.
+        directory: where it is, or was.
+        note: the file that remembers a directory outside the store; None for one inside.
+        inside: whether the directory is the store's own.
+        stored: what stands there; None where the directory is gone or holds another model now.
+    """
+
+    name: str
+    short: str
+    directory: Path
+    note: Path | None
+    inside: bool
+    stored: StoredModel | None
+
+
 class Store:
     """The models on this machine.
 
@@ -113,6 +134,37 @@ class Store:
         """Every model directory that is known, by name; unfinished ones have no receipt."""
         return [stored for name in _names(self.models) for stored in self._releases(name)]
 
+    def all_placed(self) -> Iterator[Placed]:
+        """Every release that the store keeps or remembers, also those that are gone."""
+        for name in _names(self.models):
+            yield from self.placed(name)
+
+    def placed(self, name: str) -> Iterator[Placed]:
+        """The releases of one model."""
+        if not _NAME.fullmatch(name):
+            return
+        folder = self.models / name
+        for short in _names(folder):
+            directory = folder / short
+            yield Placed(
+                name=name,
+                short=short,
+                directory=directory,
+                note=None,
+                inside=True,
+                stored=open_model(directory),
+            )
+        for note in sorted(folder.glob(f"*{_ELSEWHERE}")):
+            if (directory := _noted(folder, note.name)) is not None:
+                yield Placed(
+                    name=name,
+                    short=note.name.removesuffix(_ELSEWHERE),
+                    directory=directory,
+                    note=note,
+                    inside=False,
+                    stored=_still(directory, name),
+                )
+
     def knows(self, directory: Path) -> bool:
         """True where a fetch on this machine, into the store or elsewhere, made the directory."""
         wanted = directory.resolve()
@@ -159,18 +211,7 @@ class Store:
         )
 
     def _releases(self, name: str) -> Iterator[StoredModel]:
-        folder = self.models / name
-        for short in _names(folder):
-            yield open_model(folder / short)
-        for place in sorted(folder.glob(f"*{_ELSEWHERE}")):
-            with contextlib.suppress(OSError, ValueError, GrokdistError):
-                with ModelTree(folder) as tree:
-                    data = tree.read_small(place.name, _MAX_PATH) or b""
-                directory = Path(data.decode())
-                stored = open_model(directory)
-                # The directory may hold another model by now.
-                if stored.receipt is not None and stored.receipt.model == name:
-                    yield stored
+        return (placed.stored for placed in self.placed(name) if placed.stored is not None)
 
 
 def open_model(directory: Path) -> StoredModel:
@@ -184,6 +225,22 @@ def open_model(directory: Path) -> StoredModel:
             return StoredModel(directory=directory, receipt=load_receipt(tree))
         except ReceiptError as error:
             return StoredModel(directory=directory, receipt=None, damage=f"{RECEIPT}: {error}")
+
+
+def _noted(folder: Path, note: str) -> Path | None:
+    """The directory that a note remembers; None where it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, GrokdistError), ModelTree(folder) as tree:
+        return Path((tree.read_small(note, _MAX_PATH) or b"").decode())
+    return None
+
+
+def _still(directory: Path, name: str) -> StoredModel | None:
+    """What stands in a directory outside the store, if it is that model still."""
+    with contextlib.suppress(OSError, GrokdistError):
+        stored = open_model(directory)
+        if stored.receipt is not None and stored.receipt.model == name:
+            return stored
+    return None
 
 
 def _names(folder: Path) -> list[str]:

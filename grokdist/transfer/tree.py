@@ -123,6 +123,15 @@ class ModelTree:
             os.close(self._root)
             self._root = -1
 
+    @property
+    def in_place(self) -> bool:
+        """False once the directory was removed or renamed, or another stands in its place."""
+        try:
+            now = self.directory.stat()
+        except OSError:
+            return False
+        return os.path.samestat(now, os.fstat(self._root))
+
     def path(self, relative: str) -> Path:
         """Where ``relative`` is, as a path for people and for other programs."""
         return self.directory.joinpath(*split(relative))
