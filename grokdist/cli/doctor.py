@@ -7,37 +7,22 @@ import platform
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import grokdist
 from grokdist.cli import options
+from grokdist.cli.doctor_configuration import look_at_configuration
+from grokdist.cli.doctor_network import look_at_clock, look_at_ports, look_at_proxies
+from grokdist.cli.finding import Finding
+from grokdist.cli.format import bytes_text, count_text, plain_text
 from grokdist.cli.output import Output
 from grokdist.errors import GrokdistError
-from grokdist.settings import compile_cache, config_path, home, load_config
+from grokdist.settings import compile_cache, home
 
 _LOW_DISK = 1 << 30
 _PACKAGES = ("jax", "jaxlib", "libtorrent", "huggingface-hub", "safetensors", "cryptography")
 _MARKS = {"ok": "ok", "note": "note", "fault": "FAULT"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        about: what.
-        state: ``ok``; ``note`` for what works and could be better; ``fault`` for what must be
-            mended.
-        found: what was seen.
-        fix: what mends it; empty where nothing needs to.
-    """
-
-    about: str
-    state: str
-    found: str
-    fix: str = ""
 
 
 def doctor(
@@ -45,7 +30,7 @@ def doctor(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Look this machine over: disk, memory, devices, kernels, settings; name what mends a fault."""
+    """Look this machine over, from disk to clock, and name what mends each fault."""
     out = Output(json=json, quiet=quiet, verbose=verbose)
     findings = [finding for look in _LOOKS for finding in look()]
     faults = sum(finding.state == "fault" for finding in findings)
@@ -80,19 +65,6 @@ def _versions() -> Iterator[Finding]:
                 fix=f"pip install {name}",
             )
     yield Finding(about="versions", state="ok", found=", ".join(found))
-
-
-def _configuration() -> Iterator[Finding]:
-    path = config_path()
-    try:
-        tables = load_config(path)
-    except GrokdistError as error:
-        yield Finding(
-            about="configuration", state="fault", found=str(error), fix=f"mend or remove {path}"
-        )
-        return
-    found = f"{path}, for {', '.join(sorted(tables)) or 'nothing'}" if path.exists() else "none"
-    yield Finding(about="configuration", state="ok", found=found)
 
 
 def _store() -> Iterator[Finding]:
@@ -131,6 +103,51 @@ def _store() -> Iterator[Finding]:
         found=f"{free / 1e9:.1f} GB free there",
         fix="" if free >= _LOW_DISK else "free some room, or move the store with GROKDIST_HOME",
     )
+
+
+def look_at_store() -> Iterator[Finding]:
+    """What stands in the store and is of no more use, or waits to be gone on from."""
+    from grokdist.transfer.store import Store
+    from grokdist.transfer.waste import Kind, find_waste
+
+    store = Store()
+    try:
+        waste = find_waste(store, unfinished=True)
+        placed = list(store.all_placed())
+    except (GrokdistError, OSError) as error:
+        yield Finding(about="stale", state="fault", found=str(error), fix=f"look at {store.models}")
+        return
+    for each in placed:
+        if each.stored is not None and each.stored.damage is not None:
+            where = plain_text(str(each.directory))
+            yield Finding(
+                about="receipt",
+                state="fault",
+                found=f"that of {where} cannot be read: {plain_text(each.stored.damage)}",
+                fix=f"grokdist fetch {each.name} --dir {where}: files that are right stay",
+            )
+    begun = [each for each in waste if each.kind is Kind.UNFINISHED]
+    left = [each for each in waste if each.kind is not Kind.UNFINISHED]
+    if left:
+        size = bytes_text(sum(each.bytes for each in left))
+        kinds = ", ".join(sorted({str(each.kind) for each in left}))
+        yield Finding(
+            about="stale",
+            state="note",
+            found=f"{count_text(len(left), 'thing')} of no more use, {size}: {kinds}",
+            fix="grokdist gc",
+        )
+    for directory in sorted({each.model for each in begun if each.model is not None}):
+        size = bytes_text(sum(each.bytes for each in begun if each.model == directory))
+        yield Finding(
+            about="unfinished",
+            state="note",
+            found=f"{size} of a fetch into {plain_text(str(directory))} that did not end",
+            fix=f"grokdist fetch {directory.parent.name} goes on;"
+            " grokdist gc --unfinished gives it up",
+        )
+    if not waste:
+        yield Finding(about="stale", state="ok", found="nothing is left over in the store")
 
 
 def _memory() -> Iterator[Finding]:
@@ -184,8 +201,12 @@ def _kernels(device_platform: str) -> Iterator[Finding]:
 
 _LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     _versions,
-    _configuration,
+    look_at_configuration,
     _store,
+    look_at_store,
+    look_at_ports,
+    look_at_proxies,
+    look_at_clock,
     _memory,
     _devices,
 )

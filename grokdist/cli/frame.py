@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len, set_cell_size
 
 from grokdist.cli.format import bytes_text, count_text, eta_text, plain_text, rate_text
-from grokdist.cli.tally import TASKS, TREES, FileView, SourceView, View
+from grokdist.cli.tally import COUNTED, TASKS, FileView, SourceView, View
 from grokdist.transfer.progress import DISK, SourceCondition
 
 _MAX_SOURCES = 6
@@ -65,15 +65,16 @@ def frame(view: View, *, width: int, height: int, ascii_only: bool = False) -> l
     sources = [source for source in view.sources if source.name != DISK]
     lines += _sources(sources, width, min(room, _MAX_SOURCES), ascii_only)
     room = max(height - 1 - len(lines), 0)
-    files = [file for file in view.active if file.seconds >= _BRIEF_S] if view.files else []
+    files = [file for file in view.active if file.seconds >= _BRIEF_S]
+    files = files if view.files and view.task not in COUNTED else []
     lines += [_file(file, width, ascii_only) for file in files[: min(room, _MAX_FILES)]]
     return lines[: max(height - 1, 1)]
 
 
 def whole_parts(view: View) -> list[str]:
     """The facts of the whole, the most important first."""
-    if view.task == TREES:
-        return [f"{view.files_done}/{view.files} files"]
+    if view.task in COUNTED:
+        return [f"{view.files_done}/{view.files} {COUNTED[view.task]}"]
     parts = [
         f"{bytes_text(view.done)} of {bytes_text(view.size)}",
         rate_text(view.rate),
@@ -94,8 +95,8 @@ def _whole(view: View, width: int) -> Line:
 
 
 def _whole_bar(view: View, width: int, ascii_only: bool) -> Line:
-    trees = view.task == TREES
-    share = _share(view.files_done, view.files) if trees else _share(view.done, view.size)
+    counted = view.task in COUNTED
+    share = _share(view.files_done, view.files) if counted else _share(view.done, view.size)
     percent = f"{_tenths(share):>5.1f}%"
     return (*_bar(share, width - len(percent) - 1, ascii_only), Span(text=f" {percent}"))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from grokdist.catalog.manifest import Manifest, SignedBy, TrustedManifest
 from grokdist.cli.output import Output
+from grokdist.cli.waiting import waiting
 from grokdist.document import shorten
 from grokdist.errors import (
     NotFetchedError,
@@ -195,7 +196,8 @@ def with_files(trusted: TrustedManifest, out: Output, *, online: bool) -> Truste
     from grokdist.transfer.listings import Listings
 
     out.note(f"fetching the list of files of {manifest.name} as its commit names them")
-    listing = Listings().of(manifest)
+    with waiting(out, f"commit {manifest.revision[:12]}, its trees and pointers"):
+        listing = Listings().of(manifest)
     return trusted if listing is None else complete(trusted, listing)
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -123,14 +123,15 @@ def _root(
         show_envvar=False,
         help="Print the version.",
     ),
-    show_completion: completion.Shell | None = typer.Option(
-        None,
-        "--show-completion",
-        callback=_show_completion,
-        is_eager=True,
-        show_envvar=False,
-        help="Print the completions for a shell, for it to source.",
-    ),
+    show_completion: Annotated[
+        completion.Shell | None,
+        typer.Option(
+            callback=_show_completion,
+            is_eager=True,
+            show_envvar=False,
+            help="Print the completions for a shell, for it to source.",
+        ),
+    ] = None,
 ) -> None:
     pass
 
@@ -165,7 +166,7 @@ app.add_typer(torrent.app(_reported), name="torrent")
 
 
 @functools.cache
-def _command_line() -> Callable[..., Any]:
+def command_line() -> Callable[..., Any]:
     """The commands as Typer makes them of signatures, which takes longer than most of them do."""
     return typer.main.get_command(app)
 
@@ -187,7 +188,7 @@ def main() -> None:
             _fail(Output(json="--json" in sys.argv), error, error.hint or "grokdist doctor")
         config = {}
     try:
-        _command_line()(
+        command_line()(
             prog_name=completion.PROGRAM, complete_var=completion.ASKED, default_map=config
         )
     except SystemExit as end:

@@ -16,6 +16,7 @@ from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import bytes_text, count_text, facts_text
 from grokdist.cli.manifest_text import difference_document, difference_lines
 from grokdist.cli.output import Output
+from grokdist.cli.waiting import waiting
 from grokdist.errors import UnknownModelError, UsageError
 
 if TYPE_CHECKING:
@@ -191,7 +192,8 @@ def _listing(
             " is of; expected --url"
         )
     out.detail(f"asking {url} for commit {anchor.value}")
-    return listings.fetch(url, anchor.value), url
+    with waiting(out, f"fetching commit {anchor.value[:12]}, its trees and pointers"):
+        return listings.fetch(url, anchor.value), url
 
 
 def _sums_document(manifest: Manifest, anchor: Anchor, sums: Arithmetic) -> dict[str, Any]:

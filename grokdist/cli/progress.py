@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from grokdist.cli.format import bytes_text, eta_text, plain_text, rate_text
 from grokdist.cli.output import Output
-from grokdist.cli.tally import LOAD, TASKS, TREES, Tally, View
+from grokdist.cli.tally import COUNTED, LOAD, TASKS, TREES, Tally, View
 from grokdist.transfer.progress import DISK, NoProgress, Progress, SourceState, Together
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ class LineProgress(Tally):
 
 def line(view: View) -> str:
     """A moment of a stage in one line."""
-    if view.task == TREES:
-        return f"{TASKS[TREES]} {view.files_done}/{view.files} files"
+    if view.task in COUNTED:
+        return f"{TASKS[view.task]} {view.files_done}/{view.files} {COUNTED[view.task]}"
     parts = [
         f"{TASKS.get(view.task, view.task)} {view.files_done}/{view.files} files",
         f"{bytes_text(view.done)} of {bytes_text(view.size)}",

@@ -17,6 +17,7 @@ import typer
 from grokdist.cli import options
 from grokdist.cli.output import Output
 from grokdist.cli.registry_own import init, publish, rotate, say_drafts, sign
+from grokdist.cli.waiting import waiting
 from grokdist.errors import GrokdistError, UsageError
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def update(
     code = ExitCode.OK
     for each in [name] if name is not None else followed.names():
         try:
-            done = followed.update(each, RegistryFetcher(each))
+            with waiting(out, f"updating {each}"):
+                done = followed.update(each, RegistryFetcher(each))
         except GrokdistError as error:
             if name is not None:
                 raise
@@ -173,9 +175,10 @@ def _follow(out: Output, name: str, url: str, root: Path, targets_url: str | Non
         raise UsageError(f"{root} cannot be read: {error}; expected a root file") from error
     except TooLargeError as error:
         raise UsageError(f"{root} has more than {MAX_METADATA_BYTES} bytes") from error
-    done = FollowedRegistries().add(
-        name, url, pinned, RegistryFetcher(name), targets_url=targets_url
-    )
+    with waiting(out, f"fetching {name}"):
+        done = FollowedRegistries().add(
+            name, url, pinned, RegistryFetcher(name), targets_url=targets_url
+        )
     line = _update_line(done, out)
     out.result(
         _update_document(done),

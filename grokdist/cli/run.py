@@ -16,14 +16,17 @@ from grokdist.errors import UsageError
 from grokdist.settings import compile_cache
 
 if TYPE_CHECKING:
+    from grokdist.cli.answer import Answer
+    from grokdist.cli.generation_settings import GenerationSettings
+    from grokdist.cli.prompt_batch import Job
     from grokdist.cli.verified import Rounding, VerifiedModel
     from grokdist_runtime.cluster import Cluster
     from grokdist_runtime.engine import Engine
-    from grokdist_runtime.events import Completion
-    from grokdist_runtime.sampling import SamplingParams
 
 _MAX_PROMPT_BYTES = 16 << 20
 _SEEDS = 1 << 32
+_ROWS = 8
+"""Prompts of a file that are decoded together unless asked otherwise."""
 
 
 def run(
@@ -35,6 +38,20 @@ def run(
     tokens: Annotated[
         Path | None, typer.Option(help="Token ids to continue, a NumPy file, instead of a text.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.jsonl", help="Answer a file of prompts, one object a line."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.jsonl",
+            help="With --prompts: where answers go; what is there whole is not asked again.",
+        ),
+    ] = None,
+    batch: Annotated[
+        int, typer.Option(min=1, max=1024, help="With --prompts: as many at once, at most.")
+    ] = _ROWS,
     model: Annotated[
         str | None,
         typer.Option(
@@ -56,6 +73,12 @@ def run(
     ignore_eos: Annotated[
         bool, typer.Option("--ignore-eos", help="Go on past the end of text.")
     ] = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Show each token's log-probability and those of the N most likely."
+        ),
+    ] = None,
     mesh: Annotated[
         str | None,
         typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
@@ -67,6 +90,10 @@ def run(
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,
     stats: Annotated[bool, typer.Option("--stats", help="Say how fast it was, on stderr.")] = False,
+    history: Annotated[
+        bool,
+        typer.Option("--history/--no-history", help="Keep what is typed at the prompt."),
+    ] = True,
     coordinator: cluster.Coordinator = None,
     processes: cluster.Processes = None,
     process: cluster.Process = None,
@@ -88,10 +115,14 @@ def run(
     out = Output(json=json, quiet=quiet, verbose=verbose)
     if prompt is not None and tokens is not None:
         raise UsageError("a prompt and --tokens were given; expected one of them")
+    files = _files(prompts, output, alone=prompt is None and tokens is None)
     shared = cluster.find(coordinator, processes, process, model=model)
 
+    if files is not None and shared is not None:
+        raise UsageError("--prompts is answered by one process; expected no others beside it")
+
     def word() -> dict[str, Any]:
-        asked = _asked(prompt, tokens, json=json, alone=shared is None)
+        asked = _asked(prompt, tokens, json=json, alone=shared is None) if files is None else {}
         return asked | {"seed": secrets.randbelow(_SEEDS) if seed is None else seed}
 
     said, out = cluster.take_part(shared, context, word, join_timeout=join_timeout, out=out)
@@ -107,6 +138,32 @@ def run(
     )
     if opened.manifest is not None:
         out.note(f"{opened.name}: {notice(opened.manifest)}")
+    from grokdist.cli.generation_settings import GenerationSettings
+
+    settings = GenerationSettings.of_flags(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        seed=said["seed"],
+        max_tokens=max_tokens,
+        stop=stop,
+        ignore_eos=ignore_eos,
+        logprobs=logprobs,
+    )
+    job = None
+    if files is not None:
+        from grokdist.cli.prompt_batch import Job, check
+
+        job = Job(
+            prompts=files[0],
+            output=files[1],
+            settings=settings,
+            seeded=seed is not None,
+            model=f"{opened.identity} {rounding} {dtype}",
+            rows=batch,
+        )
+        check(job)
     engine = load_engine(
         opened,
         mesh=mesh,
@@ -116,25 +173,21 @@ def run(
         out=out,
         shared=shared,
     )
+    if job is not None:
+        _answer_file(engine, job, opened.name, stats, out)
+    elif said["tokens"] is None and said["prompt"] is None:
+        _converse(engine, opened, settings, stats, history, out)
+    else:
+        from grokdist.cli.answer import answer
+        from grokdist.cli.token_table import token_lines
 
-    from grokdist_runtime.sampling import SamplingParams
-
-    sampling = SamplingParams(
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        seed=said["seed"],
-    )
-    writer = _Writer(engine, sampling, max_tokens, tuple(stop or ()), ignore_eos, out)
-    if said["tokens"] is None and said["prompt"] is None:
-        _ask(writer, stats, out)
-        return
-    ids = engine.encode(said["prompt"]) if said["tokens"] is None else said["tokens"]
-    completion = writer.write(ids)
-    out.result(_document(opened, completion, sampling, engine), "")
-    if stats:
-        out.asked(stats_line(engine, completion))
+        ids = engine.encode(said["prompt"]) if said["tokens"] is None else said["tokens"]
+        answered = answer(engine, ids, settings, out)
+        out.result(_document(opened, answered, settings, engine), "")
+        if answered.logprobs and not json:
+            out.asked(token_lines(answered.logprobs))
+        if stats:
+            out.asked(stats_line(engine, answered.completion))
 
 
 def load_engine(
@@ -229,67 +282,67 @@ def read_tokens(path: Path) -> Any:
     return array
 
 
-class _Writer:
-    """Generates one completion after another and streams their text."""
+def _files(prompts: Path | None, output: Path | None, *, alone: bool) -> tuple[Path, Path] | None:
+    """The file of prompts and that of answers; None where neither was given."""
+    if prompts is None and output is None:
+        return None
+    if prompts is None or output is None:
+        raise UsageError("expected --prompts FILE.jsonl and --output FILE.jsonl, both of them")
+    if not alone:
+        raise UsageError("a prompt and --prompts were given; expected one of them")
+    return prompts, output
 
-    def __init__(
-        self,
-        engine: Engine,
-        sampling: SamplingParams,
-        max_tokens: int,
-        stop: tuple[str, ...],
-        ignore_eos: bool,
-        out: Output,
-    ) -> None:
-        self.engine = engine
-        self._sampling = sampling
-        self._max_tokens = max_tokens
-        self._stop = stop
-        self._ignore_eos = ignore_eos
-        self._out = out
 
-    def write(self, ids: Any) -> Completion:
-        """Continue a prompt; returns once the text has ended."""
-        from grokdist_runtime.events import EndEvent
+def _converse(
+    engine: Engine,
+    opened: VerifiedModel,
+    settings: GenerationSettings,
+    stats: bool,
+    history: bool,
+    out: Output,
+) -> None:
+    from grokdist.cli.prompt_commands import Session
+    from grokdist.cli.prompt_loop import converse
+    from grokdist.policy.notice import notice
+    from grokdist.settings import home
 
-        events = self.engine.generate(
-            ids,
-            self._sampling,
-            max_tokens=self._max_tokens,
-            stop=self._stop,
-            ignore_eos=self._ignore_eos,
+    vouched = "unverified" if opened.manifest is None else notice(opened.manifest)
+    session = Session(
+        model=f"{opened.name}: {vouched} ({opened.directory})", settings=settings, stats=stats
+    )
+    converse(engine, session, home() / "prompt-history" if history else None, out)
+
+
+def _answer_file(engine: Engine, job: Job, name: str, stats: bool, out: Output) -> None:
+    """Answer a file of prompts; ends with an error where one of them has none."""
+    from grokdist.cli.prompt_batch import answer_all
+
+    outcome = answer_all(engine, job, out)
+    if outcome.torn:
+        out.note("an answer that an earlier run left torn was taken off and asked for again")
+    rate = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
+    out.result(
+        {
+            "model": name,
+            "output": str(job.output),
+            "prompts": outcome.prompts,
+            "answered": outcome.answered,
+            "skipped": outcome.skipped,
+            "failed": outcome.failed,
+            "prompt_tokens": outcome.prompt_tokens,
+            "tokens": outcome.tokens,
+            "timings": {"load_s": engine.load_s, "answer_s": outcome.seconds, "tokens_per_s": rate},
+        },
+        f"{outcome.answered} of {outcome.prompts} prompts answered, {outcome.skipped} were before,"
+        f" {outcome.failed} failed: {job.output}",
+    )
+    if stats:
+        out.asked(
+            f"load {engine.load_s:.2f} s, answers {outcome.seconds:.2f} s,"
+            f" {outcome.prompt_tokens} + {outcome.tokens} tokens, {rate:.1f} tokens/s together"
         )
-        spoken = self.engine.tokenizer is not None
-        for event in events:
-            if isinstance(event, EndEvent):
-                self._out.stream((event.text if spoken else "") + "\n")
-                return event.completion
-            self._out.stream(event.text if spoken else f"{event.token_id} ")
-        raise AssertionError  # generate always ends with an EndEvent
-
-
-def _ask(writer: _Writer, stats: bool, out: Output) -> None:
-    """A prompt loop: each line is continued; an interrupt ends the answer, not the session."""
-    import contextlib
-
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives input() history and editing
-
-    out.note("Type the start of a text; an empty line or Ctrl-D ends.")
-    while True:
-        try:
-            line = input("> ")
-        except EOFError:
-            return
-        if not line:
-            return
-        try:
-            completion = writer.write(writer.engine.encode(line))
-        except KeyboardInterrupt:
-            out.stream("\n")
-            continue
-        if stats:
-            out.asked(stats_line(writer.engine, completion))
+    if outcome.failed:
+        raise SystemExit(1)
 
 
 def _read_stdin() -> str:
@@ -304,13 +357,14 @@ def _read_stdin() -> str:
 
 def _document(
     opened: VerifiedModel,
-    completion: Completion,
-    sampling: SamplingParams,
+    answered: Answer,
+    settings: GenerationSettings,
     engine: Engine,
 ) -> dict[str, Any]:
     import dataclasses
 
     spec = engine.runner.spec
+    completion = answered.completion
 
     return {
         "model": opened.name,
@@ -319,7 +373,8 @@ def _document(
         "token_ids": list(completion.token_ids),
         "text": completion.text,
         "stop_reason": completion.stop_reason,
-        "seed": sampling.seed,
+        "logprobs": answered.logprobs,
+        "seed": settings.sampling.seed,
         "kv_cache": spec.kv_cache,
         "kernels": spec.kernels,
         "altered": spec.config.altered,

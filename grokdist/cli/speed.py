@@ -18,8 +18,16 @@ def stats_line(engine: Engine, completion: Completion) -> str:
         f"load {t.load_s:.2f} s, compile {t.compile_s:.2f} s, first token {t.first_token_s:.3f} s,"
         f" prefill {t.prefill_tokens_per_s:.1f} tokens/s, decode {decode} tokens/s"
         f"{_share(engine, t.decode_tokens_per_s)},"
-        f" {len(completion.token_ids)} tokens ({completion.stop_reason}), {_kernels(engine)}"
+        f" {len(completion.token_ids)} tokens ({completion.stop_reason}),{_reused(completion)}"
+        f" {_kernels(engine)}"
     )
+
+
+def _reused(completion: Completion) -> str:
+    """What of the prompt was known from an earlier one; empty where nothing was."""
+    if not completion.reused_tokens:
+        return ""
+    return f" {completion.reused_tokens} of {completion.prompt_tokens} prompt tokens known,"
 
 
 def _kernels(engine: Engine) -> str:

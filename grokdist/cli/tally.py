@@ -19,12 +19,20 @@ TREES = "trees"
 """A stage in which nothing but hash trees is built, of files that are verified already."""
 LOAD = "load"
 """A stage in which weights come onto devices: bytes are counted, files are not."""
+PROMPTS = "prompts"
+"""A stage in which prompts are answered: they are counted, bytes are not."""
+REMOVE = "remove"
+"""A stage in which the files of a model are removed."""
+COUNTED = {TREES: "files", PROMPTS: "prompts"}
+"""Stages of which only the number done is known, and what is counted."""
 TASKS = {
     "check": "checking",
     "fetch": "fetching",
     "verify": "verifying",
     "sign": "hashing",
     LOAD: "loading",
+    PROMPTS: "answering",
+    REMOVE: "removing",
     TREES: "all verified; building hash trees",
 }
 """What a stage is called."""
@@ -86,8 +94,8 @@ class View:
     """One moment of a stage.
 
     Attributes:
-        task: ``check``, ``fetch``, ``verify``, ``load`` or ``trees``.
-        files: files of the stage; 0 where none are counted.
+        task: ``check``, ``fetch``, ``verify``, ``load``, ``remove``, ``trees`` or ``prompts``.
+        files: files (or prompts) of the stage; 0 where none are counted.
         files_done: those that are complete and right.
         size: bytes of the stage.
         done: bytes that are here, also those that were before.

@@ -25,6 +25,7 @@ REMOVED = ".removed-"
 """How the folder of a removed release begins, until it is gone."""
 
 TASK = "remove"
+"""What a listener is told that it is about."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +46,7 @@ class Removed:
 def candidates(
     store: Store, target: str, *, registries: Collection[str] | None = None, by_path: bool = True
 ) -> list[Placed]:
-    """What a name or a directory may mean: also fetches that did not end, and folders that are gone.
+    """What a name or a directory may mean; also fetches that did not end, and folders now gone.
 
     Args:
         store: where to look.

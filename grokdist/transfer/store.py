@@ -235,10 +235,11 @@ def _noted(folder: Path, note: str) -> Path | None:
 
 
 def _still(directory: Path, name: str) -> StoredModel | None:
-    """What stands in a directory outside the store, if it is that model still."""
+    """What stands in a directory outside the store, if it is that model still, or was."""
     with contextlib.suppress(OSError, GrokdistError):
         stored = open_model(directory)
-        if stored.receipt is not None and stored.receipt.model == name:
+        # The directory may hold another model by now.
+        if stored.damage is not None or (stored.receipt and stored.receipt.model == name):
             return stored
     return None
 

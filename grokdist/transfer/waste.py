@@ -1,7 +1,7 @@
 """What stands in the store and is of no more use: found, measured, and removed.
 
 Nothing that a fetch could go on from is waste unless it is asked for: bytes that arrived cost time
-to get again. Nothing in a folder outside the store is looked at, but for the note that remembers it.
+to get again. Of a folder outside the store nothing is looked at but the note that remembers it.
 """
 
 from __future__ import annotations

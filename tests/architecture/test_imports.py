@@ -11,7 +11,18 @@ import pytest
 
 # Lower layers never import higher ones: cli -> transfer, policy -> catalog -> trust -> errors.
 LAYERS = {"cli": 4, "transfer": 3, "policy": 3, "catalog": 2, "trust": 1}
-JAX_COMMANDS = {"run.py", "score.py", "serve.py", "doctor.py", "speed.py"}
+JAX_COMMANDS = {
+    "answer.py",
+    "doctor.py",
+    "generation_settings.py",
+    "prompt_batch.py",
+    "prompt_loop.py",
+    "run.py",
+    "score.py",
+    "serve.py",
+    "speed.py",
+    "token_table.py",
+}
 
 
 def _imports(path: Path) -> set[str]:

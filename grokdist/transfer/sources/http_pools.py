@@ -158,6 +158,22 @@ class Pools:
         return manager
 
 
+def proxy_fault(proxy: str) -> str:
+    """Why a proxy's URL cannot be used, without what may be secret in it; empty where it can."""
+    try:
+        _manager(proxy, {"num_pools": 1})
+        if urlsplit(proxy if "://" in proxy else f"http://{proxy}").port == 0:
+            return "its port is 0"
+    except ImportError:
+        return "PySocks is not installed"
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        return (
+            f"it is no proxy's URL ({type(error).__name__}); expected http://, https://, socks5://"
+            " or socks5h://HOST:PORT"
+        )
+    return ""
+
+
 def _manager(proxy: str, sizes: dict[str, Any]) -> urllib3.PoolManager:
     if not proxy:
         return urllib3.PoolManager(**sizes)
