@@ -69,7 +69,7 @@ class FollowedRegistries:
                 for each in self.folder.iterdir()
                 if NAME.fullmatch(each.name) and (each / SETTINGS).exists()
             )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def get(self, name: str) -> Followed:

@@ -104,8 +104,11 @@ class Job:
         return self.settings.changed({"seed": own} | dict(line.changes or {}))
 
 
-def check(job: Job) -> None:
-    """Look at both files before a model is loaded for them.
+def check(job: Job) -> Outcome:
+    """Look at both files before a model is loaded for them, and mend the answers.
+
+    Returns:
+        What an earlier run left: nothing is to be done where all is ``skipped``.
 
     Raises:
         UsageError, StoreError: they cannot be used.
@@ -117,9 +120,13 @@ def check(job: Job) -> None:
     if not job.output.exists():
         if not job.output.parent.is_dir():
             raise UsageError(f"--output {job.output} is in no folder; expected one that exists")
-        return  # made once there is something to write
+        # Made once there is something to write.
+        return Outcome(prompts=sum(1 for _ in read_prompts(job.prompts)))
     with AnswerFile(job.output) as answers:
-        _open(job, answers)
+        prompts, left = _open(job, answers)
+        if not left:
+            answers.finish()
+        return Outcome(prompts=prompts, skipped=prompts - left, torn=answers.torn)
 
 
 def answer_all(engine: Engine, job: Job, out: Output) -> Outcome:
@@ -131,7 +138,7 @@ def answer_all(engine: Engine, job: Job, out: Output) -> Outcome:
     """
     started = time.perf_counter()
     with AnswerFile(job.output) as answers:
-        outcome = Outcome(torn=answers.torn)
+        outcome = Outcome()
         outcome.prompts, open_lines = _open(job, answers)
         outcome.skipped = outcome.prompts - open_lines
         with showing(out) as progress:
@@ -207,7 +214,7 @@ def _answer(
     engine: Engine, scheduler: Scheduler, job: Job, line: PromptLine
 ) -> dict[str, Any] | None:
     """One answer; None where the whole was stopped before it came to its end."""
-    known = {"line": line.number, "id": line.id, "request": job.request(line)}
+    known: dict[str, Any] = {"line": line.number, "id": line.id, "request": job.request(line)}
     try:
         if line.fault:
             raise UsageError(f"line {line.number}: {line.fault}")

@@ -18,7 +18,7 @@ from grokdist.settings import compile_cache
 if TYPE_CHECKING:
     from grokdist.cli.answer import Answer
     from grokdist.cli.generation_settings import GenerationSettings
-    from grokdist.cli.prompt_batch import Job
+    from grokdist.cli.prompt_batch import Job, Outcome
     from grokdist.cli.verified import Rounding, VerifiedModel
     from grokdist_runtime.cluster import Cluster
     from grokdist_runtime.engine import Engine
@@ -153,7 +153,7 @@ def run(
     )
     job = None
     if files is not None:
-        from grokdist.cli.prompt_batch import Job, check
+        from grokdist.cli.prompt_batch import Job, answer_all, check
 
         job = Job(
             prompts=files[0],
@@ -163,7 +163,12 @@ def run(
             model=f"{opened.identity} {rounding} {dtype}",
             rows=batch,
         )
-        check(job)
+        outcome = check(job)
+        if outcome.torn:
+            out.note("an answer that an earlier run left torn was taken off, and is asked again")
+        if outcome.skipped == outcome.prompts:
+            _say(outcome, job, opened.name, 0.0, stats, out)
+            return
     engine = load_engine(
         opened,
         mesh=mesh,
@@ -174,7 +179,7 @@ def run(
         shared=shared,
     )
     if job is not None:
-        _answer_file(engine, job, opened.name, stats, out)
+        _say(answer_all(engine, job, out), job, opened.name, engine.load_s, stats, out)
     elif said["tokens"] is None and said["prompt"] is None:
         _converse(engine, opened, settings, stats, history, out)
     else:
@@ -313,13 +318,8 @@ def _converse(
     converse(engine, session, home() / "prompt-history" if history else None, out)
 
 
-def _answer_file(engine: Engine, job: Job, name: str, stats: bool, out: Output) -> None:
-    """Answer a file of prompts; ends with an error where one of them has none."""
-    from grokdist.cli.prompt_batch import answer_all
-
-    outcome = answer_all(engine, job, out)
-    if outcome.torn:
-        out.note("an answer that an earlier run left torn was taken off and asked for again")
+def _say(outcome: Outcome, job: Job, name: str, load_s: float, stats: bool, out: Output) -> None:
+    """Say what became of a file of prompts; ends with an error where one has no answer."""
     rate = outcome.tokens / outcome.seconds if outcome.seconds else 0.0
     out.result(
         {
@@ -331,14 +331,14 @@ def _answer_file(engine: Engine, job: Job, name: str, stats: bool, out: Output) 
             "failed": outcome.failed,
             "prompt_tokens": outcome.prompt_tokens,
             "tokens": outcome.tokens,
-            "timings": {"load_s": engine.load_s, "answer_s": outcome.seconds, "tokens_per_s": rate},
+            "timings": {"load_s": load_s, "answer_s": outcome.seconds, "tokens_per_s": rate},
         },
         f"{outcome.answered} of {outcome.prompts} prompts answered, {outcome.skipped} were before,"
         f" {outcome.failed} failed: {job.output}",
     )
     if stats:
         out.asked(
-            f"load {engine.load_s:.2f} s, answers {outcome.seconds:.2f} s,"
+            f"load {load_s:.2f} s, answers {outcome.seconds:.2f} s,"
             f" {outcome.prompt_tokens} + {outcome.tokens} tokens, {rate:.1f} tokens/s together"
         )
     if outcome.failed:

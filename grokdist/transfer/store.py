@@ -155,14 +155,14 @@ class Store:
                 stored=open_model(directory),
             )
         for note in sorted(folder.glob(f"*{_ELSEWHERE}")):
-            if (directory := _noted(folder, note.name)) is not None:
+            if (elsewhere := _noted(folder, note.name)) is not None:
                 yield Placed(
                     name=name,
                     short=note.name.removesuffix(_ELSEWHERE),
-                    directory=directory,
+                    directory=elsewhere,
                     note=note,
                     inside=False,
-                    stored=_still(directory, name),
+                    stored=_still(elsewhere, name),
                 )
 
     def knows(self, directory: Path) -> bool:

@@ -26,15 +26,13 @@ class Terminal:
         self.shown = ""
         self._seen = 0
         self.child = subprocess.Popen(
-            argv,
+            # The terminal must be the session's own, or it sends no signal for Ctrl-C.
+            ["setsid", "--ctty", *argv],
             cwd=cwd,
             env=dict(env),
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            start_new_session=True,
-            # The terminal must be the session's own, or it sends no signal for Ctrl-C.
-            preexec_fn=_take_terminal,
         )
         os.close(theirs)
 
@@ -85,10 +83,3 @@ class Terminal:
                     break
                 self.shown += data.decode("utf-8", "replace")
         return self.child.wait(timeout=1)
-
-
-def _take_terminal() -> None:
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

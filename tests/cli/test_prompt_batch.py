@@ -175,7 +175,7 @@ with AnswerFile(Path(sys.argv[1])) as answers:
 def test_a_killed_writer_loses_nothing_whole(tmp_path: Path, repository: Path) -> None:
     output = tmp_path / "out.jsonl"
     settled = 0
-    for size in (20_000, 200_000, 400_000):
+    for _ in range(3):
         child = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(output)],
             cwd=repository,
@@ -186,7 +186,8 @@ def test_a_killed_writer_loses_nothing_whole(tmp_path: Path, repository: Path) -
         assert child.stdout.readline() == b"begun\n"
         with pytest.raises(StoreError, match="by another process"):
             AnswerFile(output)
-        while output.stat().st_size < size:
+        enough = output.stat().st_size + 20_000
+        while output.stat().st_size < enough:
             assert child.poll() is None
         child.kill()
         child.wait()

@@ -19,6 +19,7 @@ def test_a_session(tmp_path: Path, repository: Path) -> None:
         **os.environ,
         "PYTHONPATH": f"{repository}{os.pathsep}{repository / 'runtime'}",
         "TERM": "dumb",
+        "NO_COLOR": "1",
     }
     argv = [sys.executable, "-m", "grokdist", "run", "--temperature", "0", "--max-tokens", "6"]
     with Terminal(argv, cwd=repository, env=env) as terminal:
