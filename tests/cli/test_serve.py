@@ -172,6 +172,17 @@ def test_a_directory_without_a_receipt_is_refused(cli: Cli, repository: Path) ->
     assert f"hint: grokdist serve --model {bundled} --unsafe-unverified" in ended.err
 
 
+def test_a_policy_that_forbids_it_is_obeyed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[format]\npickle = false\n")
+    monkeypatch.setenv("GROKDIST_POLICY", str(policy))
+    ended = cli("serve", "--port", "0", "--model", "grok-mini")
+    assert ended.code == 12
+    assert "refuses" in ended.err
+
+
 def test_an_absent_package_is_named(repository: Path, tmp_path: Path, home: dict[str, str]) -> None:
     """A module of that name that cannot be imported stands before the real one."""
     (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError('no', name='uvicorn')\n")
