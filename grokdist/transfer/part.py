@@ -338,7 +338,9 @@ class Part:
             ResourceError: the disk is full.
         """
         with self._lock:
-            if self._unsaved and self._fd >= 0 and self.entry.size > SAVE_EVERY:
+            if not self._unsaved or self._fd < 0 or self._named:
+                return
+            if self.entry.size > SAVE_EVERY:
                 self._unsaved = 0
                 self._save()
 

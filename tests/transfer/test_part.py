@@ -242,6 +242,20 @@ class TestAnotherProcess:
             assert part_bytes(tree, ENTRY) >= end - 10_000
         part.close()
 
+    def test_nothing_is_written_down_of_a_file_that_has_its_name(
+        self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its folder is synced before it is let go, and others save what is open meanwhile."""
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 60_000)
+        part = Part(tree, ENTRY)
+        _bring(part, 0, SIZE)
+        part.check()
+        part.rename()
+        part.save()
+        part.sync()
+        part.let_go()
+        assert tree.stat(state_name(ENTRY.path)) is None
+
     def test_a_small_file_is_not_written_down_before_it_is_let_go(self, tree: ModelTree) -> None:
         part = Part(tree, ENTRY)
         _bring(part, 0, 50_000)
