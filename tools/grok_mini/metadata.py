@@ -70,6 +70,16 @@ def run_record(log: str) -> dict[str, Any]:
     }
 
 
+def _as_trained(sizes: dict[str, Any]) -> dict[str, Any]:
+    """Sizes without the key that only a model with rounded experts has a use for."""
+    return {name: value for name, value in sizes.items() if name != "expert_int4_group"}
+
+
+def _recipe(recipe: Recipe) -> dict[str, Any]:
+    said = asdict(recipe)
+    return said | {"model": _as_trained(said["model"])}
+
+
 def metadata(shipped: Path = SHIPPED) -> dict[str, object]:
     """What there is to know about the shipped model without opening it."""
     config = ModelConfig.from_json(shipped / "config.json")
@@ -86,7 +96,7 @@ def metadata(shipped: Path = SHIPPED) -> dict[str, object]:
         "licence": "Apache-2.0",
         "task": "text completion (base model, not instruction-tuned)",
         "language": "en (Early Modern English drama)",
-        "architecture": asdict(config),
+        "architecture": _as_trained(asdict(config)),
         "parameters": parameter_count(tensor_table(config)),
         "active_parameters": active_parameter_count(config),
         "format": "one protocol 4 pickle a tensor, int8 with bfloat16 scales, as Grok-1",
@@ -105,7 +115,7 @@ def metadata(shipped: Path = SHIPPED) -> dict[str, object]:
             "licence": "text: public domain by age; packaging: MIT",
         },
         "training": {
-            "recipe": asdict(Recipe(steps=run["steps"])),
+            "recipe": _recipe(Recipe(steps=run["steps"])),
             "run": {key: value for key, value in run.items() if key != "log"},
         },
     }
