@@ -12,6 +12,7 @@ from grokdist.cli.finding import Finding
 from grokdist.errors import GrokdistError
 
 _TORRENT_PORT = 6881
+_SERVE_PORT = 8000
 _PATIENCE_S = 3.0
 _PROXIES = ("http", "https", "all")
 
@@ -38,13 +39,16 @@ def look_at_ports() -> Iterator[Finding]:
         "torrent port",
         "a fetch takes another port, which a router may not forward; end what listens there",
     )
+    yield from _port(
+        _SERVE_PORT, "serve port", "grokdist serve --port 0 takes a free one", host="127.0.0.1"
+    )
 
 
-def _port(port: int, about: str, fix: str) -> Iterator[Finding]:
+def _port(port: int, about: str, fix: str, *, host: str = "") -> Iterator[Finding]:
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("", port))
+            probe.bind((host, port))
             probe.listen()
     except OSError as error:
         found = f"{port} cannot be listened on: {error.strerror}"

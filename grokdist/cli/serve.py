@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from grokdist.cli import options
+from grokdist.cli import completion, options
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.output import Output
 from grokdist.errors import GrokdistError, UsageError
@@ -32,7 +32,10 @@ _WHOLE_CONTEXT = 1 << 31
 def serve(
     model: Annotated[
         str | None,
-        typer.Option(help="Name or directory; default: the largest verified model that fits."),
+        typer.Option(
+            autocompletion=completion.fetched_names,
+            help="Name or directory; default: the largest verified model that fits.",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address; by default this machine alone.")] = (
         "127.0.0.1"
