@@ -115,9 +115,9 @@ def list_attestations(
     verbose: options.Verbose = False,
 ) -> None:
     """List the attestations beside a model; one missing or changed since ends in an error."""
+    from grokdist.api.lookup import manifest_of, stored_model
     from grokdist.cli.attest_verification import now
     from grokdist.cli.attesting import link_document
-    from grokdist.cli.lookup import manifest_of, stored_model
     from grokdist.transfer.attestations import State, chain, model_subject
     from grokdist.trust.attestations.judgement import Expected
 

@@ -143,7 +143,7 @@ def _target(
     model: str, manifest: Path | None, out: Output, *, strict_freshness: bool
 ) -> tuple[TrustedManifest, StoredModel | None]:
     """The manifest of a model, and where it is; a model of the catalog need not be here."""
-    from grokdist.cli.lookup import manifest_of, stored_model, trusted_manifest
+    from grokdist.api.lookup import manifest_of, stored_model, trusted_manifest
 
     try:
         stored = stored_model(model)

@@ -317,10 +317,10 @@ def _record(
     """Have the folder taken over as a model: every file hashed again, receipt and trees written."""
     import hashlib
 
+    from grokdist.api.request import make_request
     from grokdist.catalog.converted import converted_manifest
     from grokdist.catalog.manifest import SignedBy, TrustedManifest
     from grokdist.catalog.serialise import serialise_manifest
-    from grokdist.cli.fetch import make_request
     from grokdist.cli.progress import showing
     from grokdist.transfer.engine import fetch
     from grokdist.transfer.plan import make_plan

@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
+from grokdist.api.verified import BUNDLED
 from grokdist.cli import options
 from grokdist.cli.exit_codes import ExitCode
 from grokdist.cli.format import duration_text
 from grokdist.cli.output import Output
-from grokdist.cli.verified import BUNDLED
 from grokdist.errors import GrokdistError
 
 _STEP_TIMEOUT_S = 300

@@ -151,7 +151,7 @@ def look_at_store() -> Iterator[Finding]:
 
 
 def _memory() -> Iterator[Finding]:
-    from grokdist.cli.memory import host_memory
+    from grokdist.api.memory import host_memory
 
     cores = os.cpu_count() or 1
     room = host_memory()

@@ -19,9 +19,10 @@ from grokdist.cli.format import (
     parse_rate,
 )
 from grokdist.cli.output import Output
-from grokdist.errors import PolicyError, UsageError
+from grokdist.errors import UsageError
 
 if TYPE_CHECKING:
+    from grokdist.api.consent import AskConsent
     from grokdist.catalog.manifest import Manifest, TrustedManifest
     from grokdist.transfer.engine import FetchResult
     from grokdist.transfer.plan import FetchRequest
@@ -125,9 +126,11 @@ def fetch(
     verbose: options.Verbose = False,
 ) -> None:
     """Fetch a model from every source at once, verify it and write a receipt."""
+    from grokdist.api.consent import consent
+    from grokdist.api.lookup import require_weights, trusted_manifest, with_files
+    from grokdist.api.obey import binding_policies, obey
+    from grokdist.api.request import asked_for, make_request
     from grokdist.cli.host_part import host_part, include_for
-    from grokdist.cli.lookup import require_weights, trusted_manifest, with_files
-    from grokdist.cli.obey import binding_policies, obey
     from grokdist.cli.plan_text import plan_document, plan_text
     from grokdist.cli.progress import showing
     from grokdist.policy.notice import notice
@@ -160,7 +163,7 @@ def fetch(
                 trusted,
                 out,
                 action=f"fetch {wanted.name}",
-                sources=_asked_for(source, torrent),
+                sources=asked_for(source or (), torrent),
             ),
             source=tuple(source or ()),
             include=patterns,
@@ -185,7 +188,15 @@ def fetch(
             repair=repair,
             link=link,
             wait=wait,
-            accepted_by=None if dry_run else _accepted(wanted, accept_license, out),
+            accepted_by=None
+            if dry_run
+            else consent(
+                wanted,
+                accept_license,
+                out,
+                how="fetch --accept-license",
+                ask=_ask_consent(out),
+            ),
         )
         session = None
         if shared:
@@ -257,40 +268,6 @@ def fetch(
         _seed(request, seed_ratio, out)
 
 
-def make_request(trusted: TrustedManifest, **fields: Any) -> FetchRequest:
-    """A request with the defaults of the command: the store's directory, the openness line."""
-    from grokdist.cli.show import openness_line
-    from grokdist.policy.mof import evaluate
-    from grokdist.transfer.plan import FetchRequest
-    from grokdist.transfer.sources.resolve import parse_sources
-    from grokdist.transfer.store import Store
-
-    manifest = trusted.manifest
-    kinds, extra = parse_sources(fields.pop("source", ()))
-    directory = fields.pop("directory", None)
-    if policies := fields.pop("policies", ()):
-        from grokdist.policy.decision import allows_source
-
-        fields["source_allowed"] = lambda source: allows_source(policies, source)
-    return FetchRequest(
-        trusted=trusted,
-        directory=directory or Store().directory(manifest.name, manifest.revision),
-        kinds=kinds,
-        extra_sources=extra,
-        openness=f"{manifest.summary}; {openness_line(evaluate(manifest))}",
-        **fields,
-    )
-
-
-def _asked_for(source: list[str] | None, torrent: str | None) -> tuple[str, ...]:
-    """Names of the sources that were asked for besides the manifest's, as policies know them."""
-    from grokdist.transfer.sources.resolve import parse_sources
-
-    _, extra = parse_sources(tuple(source or ()))
-    names = [f"{each.kind}:{each.location}" for each in extra]
-    return (*names, f"torrent:{torrent}") if torrent else tuple(names)
-
-
 def result_document(trusted: TrustedManifest, result: FetchResult) -> dict[str, Any]:
     """What a fetch did, as ``--json`` prints it."""
     return {
@@ -316,40 +293,21 @@ def _result_text(trusted: TrustedManifest, result: FetchResult) -> str:
     )
 
 
-def _accepted(manifest: Manifest, given: str | None, out: Output) -> str | None:
-    """The acceptance to record; asks on a terminal where one is needed and none was given.
+def _ask_consent(out: Output) -> AskConsent | None:
+    """The question about a licence; none where nobody is there to answer it."""
+    if out.json or not sys.stdin.isatty():
+        return None
 
-    Raises:
-        PolicyError: the licence asks for acceptance and there is none.
-    """
-    from grokdist.cli.acceptances import accepted, of_another_text, remember
-    from grokdist.policy.acceptance import check_acceptance, describe, required_acceptance
+    def ask(manifest: Manifest) -> bool:
+        from grokdist.policy.acceptance import describe
 
-    how = "fetch --accept-license"
-    if given is not None:
-        record = check_acceptance(manifest, given)
-    else:
-        required = required_acceptance(manifest)
-        record = accepted(manifest) if required is not None else None
-        if required is not None and record is None:
-            if (earlier := of_another_text(manifest)) is not None:
-                out.warning(
-                    f"{earlier.acceptance} was accepted on {earlier.when}, and this is another"
-                    " text of it: it is asked for again"
-                )
-            if sys.stdin.isatty() and not out.json:
-                out.note(f"{manifest.title} is under {describe(manifest.license)}.")
-                if manifest.license.evidence:
-                    out.note(f"Its text: {manifest.license.evidence}")
-                out.note(f"What it asks, in a minute: grokdist license show {manifest.name}")
-                if not typer.confirm("Do you accept this licence?", err=True):
-                    raise PolicyError(f"the licence of {manifest.name} was not accepted")
-                record, how = str(required), "fetch, asked on the terminal"
-            else:
-                check_acceptance(manifest, None)
-    if record is not None:
-        remember(record, model=manifest.name, how=how)
-    return record
+        out.note(f"{manifest.title} is under {describe(manifest.license)}.")
+        if manifest.license.evidence:
+            out.note(f"Its text: {manifest.license.evidence}")
+        out.note(f"What it asks, in a minute: grokdist license show {manifest.name}")
+        return typer.confirm("Do you accept this licence?", err=True)
+
+    return ask
 
 
 def _seed(request: FetchRequest, ratio: float, out: Output) -> None:

@@ -14,8 +14,8 @@ from grokdist.errors import StoreError
 from grokdist.settings import home
 
 if TYPE_CHECKING:
+    from grokdist.api.acceptances import Recorded
     from grokdist.catalog.manifest import Manifest
-    from grokdist.cli.acceptances import Recorded
     from grokdist.policy.acceptance import Acceptance
 
 Model = Annotated[
@@ -49,8 +49,8 @@ def show(
     verbose: options.Verbose = False,
 ) -> None:
     """Show a model's licence: what it covers, what you may, must and must not do."""
-    from grokdist.cli.acceptances import accepted
-    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.api.acceptances import accepted
+    from grokdist.api.lookup import trusted_manifest
     from grokdist.cli.obligations_text import obligations_document, obligations_text
     from grokdist.policy.acceptance import describe, named_text, required_acceptance
     from grokdist.policy.obligations import ADVICE, obligations_of, statement_of
@@ -102,8 +102,8 @@ def accept(
     verbose: options.Verbose = False,
 ) -> None:
     """Accept a model's licence, by the digest of its text; recorded for later fetches."""
-    from grokdist.cli.acceptances import RECORD, remember
-    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.api.acceptances import RECORD, remember
+    from grokdist.api.lookup import trusted_manifest
     from grokdist.policy.acceptance import check_acceptance
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -124,7 +124,7 @@ def list_accepted(
     verbose: options.Verbose = False,
 ) -> None:
     """List the licences accepted on this machine: which text, when, by whom, how."""
-    from grokdist.cli.acceptances import recorded
+    from grokdist.api.acceptances import recorded
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     found = recorded()
@@ -141,7 +141,7 @@ def withdraw(
     verbose: options.Verbose = False,
 ) -> None:
     """Withdraw an acceptance: the next fetch asks again. Files and receipts stay."""
-    from grokdist.cli import acceptances
+    from grokdist.api import acceptances
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     named = _named(what)

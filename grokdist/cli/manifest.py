@@ -108,9 +108,9 @@ def named_manifest(model: str | None, file: Path | None, out: Output) -> Trusted
     """
     import dataclasses
 
+    from grokdist.api.lookup import trusted_manifest
     from grokdist.catalog.manifest_file import manifest_from_file
     from grokdist.catalog.parsing import parse_manifest
-    from grokdist.cli.lookup import trusted_manifest
 
     if model is None:
         if file is None:

@@ -128,7 +128,7 @@ def _side(text: str, jobs: int | None, out: Output) -> Side:
 
 
 def _of_manifest(text: str, kind: str, trusted: TrustedManifest, out: Output) -> Side:
-    from grokdist.cli.lookup import with_files
+    from grokdist.api.lookup import with_files
 
     manifest = with_files(trusted, out, online=True).manifest
     facts = {"revision": manifest.revision, "license": manifest.license.expression}

@@ -46,9 +46,9 @@ def pin_to_torrent(
         SourceError: the torrent cannot be read, or nobody gave its metadata.
         typer.Exit: a piece or root contradicts the manifest (11).
     """
+    from grokdist.api.lookup import with_files
     from grokdist.catalog.completion import chosen
     from grokdist.catalog.manifest import AnchorKind, SourceKind
-    from grokdist.cli.lookup import with_files
     from grokdist.cli.progress import showing
     from grokdist.transfer.progress import DISK
     from grokdist.transfer.sources.torrent_settings import SwarmSettings

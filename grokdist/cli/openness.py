@@ -85,7 +85,7 @@ def openness(
 
 
 def _rate(name: str, manifest: Path | None, out: Output) -> Openness:
-    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.api.lookup import trusted_manifest
     from grokdist.policy.openness import rate
 
     return rate(trusted_manifest(name, manifest, out).manifest)

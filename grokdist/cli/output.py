@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -35,9 +37,13 @@ class Output:
             _write(sys.stdout, text if text.endswith("\n") else text + "\n")
 
     def stream(self, text: str) -> None:
-        """Print a piece of text to stdout as it comes; nothing in JSON mode."""
+        """Print a piece of text to stdout as it comes; nothing in JSON mode.
+
+        It is a model's text, which may hold anything: on a terminal control characters other than
+        line ends and tabs are shown escaped, elsewhere it goes out as it is.
+        """
         if not self.json:
-            _write(sys.stdout, text)
+            _write(sys.stdout, _tame(text) if sys.stdout.isatty() else text)
 
     def note(self, text: str) -> None:
         """Say something useful on stderr, unless quiet."""
@@ -57,6 +63,12 @@ class Output:
         if self.verbose and not self.quiet:
             _write(sys.stderr, text + "\n")
 
+    def waiting(self, what: str) -> AbstractContextManager[object]:
+        """Show on a terminal that something goes on of which nobody knows how long it takes."""
+        from grokdist.cli.waiting import waiting
+
+        return waiting(self, what)
+
     def warning(self, text: str) -> None:
         """Warn on stderr, also when quiet."""
         _write(sys.stderr, f"{_styled('warning:', '33', sys.stderr)} {text}\n")
@@ -74,6 +86,14 @@ class Output:
     def interactive(self) -> bool:
         """True where a live progress display makes sense."""
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB
+
+
+def _tame(text: str) -> str:
+    """Text without what would steer a terminal; format characters of scripts stay."""
+    return "".join(
+        repr(each)[1:-1] if unicodedata.category(each) == "Cc" and each not in "\n\t" else each
+        for each in text
+    )
 
 
 def _styled(text: str, colour: str, stream: TextIO) -> str:

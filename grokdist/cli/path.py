@@ -21,7 +21,7 @@ def path(
     verbose: options.Verbose = False,
 ) -> None:
     """Print the folder of a fetched model, for scripts; nothing is verified."""
-    from grokdist.cli.lookup import stored_model
+    from grokdist.api.lookup import stored_model
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     try:

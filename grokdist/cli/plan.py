@@ -88,7 +88,7 @@ def _model(target: str, out: Output) -> tuple[str, ModelConfig]:
         NoWeightsError: none of its weights were released.
         UsageError: it is not of the architecture that the runtime runs.
     """
-    from grokdist.cli.lookup import require_weights, trusted_manifest
+    from grokdist.api.lookup import require_weights, trusted_manifest
     from grokdist_runtime.config import ModelConfig
 
     path = Path(target)
@@ -106,7 +106,7 @@ def _model(target: str, out: Output) -> tuple[str, ModelConfig]:
 
 
 def _this_machine() -> Devices:
-    from grokdist.cli.memory import host_memory
+    from grokdist.api.memory import host_memory
     from grokdist_runtime.device_table import USABLE, host
 
     usable = host_memory()

@@ -57,7 +57,7 @@ def check(
     verbose: options.Verbose = False,
 ) -> None:
     """Say what the policies that bind here make of models; exit 12 where one refuses."""
-    from grokdist.cli.obey import binding_policies, decisions_on
+    from grokdist.api.obey import binding_policies, decisions_on
     from grokdist.policy.decision import Outcome
     from grokdist.policy.sarif import sarif_log
     from grokdist.whole_file import write_whole
@@ -99,7 +99,7 @@ def show(
     verbose: options.Verbose = False,
 ) -> None:
     """Show the policies that bind here, and where others would be found."""
-    from grokdist.cli.obey import binding_policies
+    from grokdist.api.obey import binding_policies
     from grokdist.settings import PROJECT_POLICY, policy_paths
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -136,7 +136,7 @@ def _case(
     name: str, manifest: Path | None, out: Output
 ) -> tuple[TrustedManifest, tuple[str, ...], Path | None]:
     """The manifest of a name or directory; where its files are, and where they came from."""
-    from grokdist.cli.lookup import manifest_of, stored_model, trusted_manifest
+    from grokdist.api.lookup import manifest_of, stored_model, trusted_manifest
     from grokdist.errors import NotFetchedError
 
     try:

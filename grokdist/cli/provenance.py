@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grokdist.cli.verified import VerifiedModel
+    from grokdist.api.verified import VerifiedModel
 
 
 def provenance(opened: VerifiedModel, *, at: datetime) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def _find(
     model: str | None, manifest_file: Path | None, out: Output, *, strict_freshness: bool
 ) -> tuple[TrustedManifest, StoredModel | None]:
     """The manifest, and where the model is; None where nothing of it is here."""
+    from grokdist.api.lookup import manifest_of, stored_model, trusted_manifest
     from grokdist.catalog.manifest_file import manifest_from_file
-    from grokdist.cli.lookup import manifest_of, stored_model, trusted_manifest
 
     if model is None:
         if manifest_file is None:
@@ -159,10 +159,10 @@ def _by_kept_manifest(stored: StoredModel, out: Output) -> TrustedManifest:
         UnknownModelError: there is none.
         ManifestError: it cannot be parsed.
     """
+    from grokdist.api.lookup import say_trust, with_kept_files
     from grokdist.catalog import registries
     from grokdist.catalog.manifest import SignedBy, TrustedManifest
     from grokdist.catalog.parsing import parse_manifest
-    from grokdist.cli.lookup import say_trust, with_kept_files
 
     raw = stored.manifest_bytes()
     if raw is None:
@@ -299,7 +299,7 @@ def _attestations(
 
 def _acceptance(manifest: Manifest, stored: StoredModel | None, out: Output) -> Acceptance | None:
     """The recorded acceptance of the licence: this machine's, else what the receipt notes."""
-    from grokdist.cli.acceptances import accepted, recorded
+    from grokdist.api.acceptances import accepted, recorded
     from grokdist.policy.report_files import Acceptance
 
     try:

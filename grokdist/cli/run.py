@@ -13,13 +13,12 @@ from grokdist.cli import cluster, completion, options
 from grokdist.cli.output import Output
 from grokdist.cli.speed import stats_line
 from grokdist.errors import UsageError
-from grokdist.settings import compile_cache
 
 if TYPE_CHECKING:
+    from grokdist.api.verified import Rounding, VerifiedModel
     from grokdist.cli.answer import Answer
     from grokdist.cli.generation_settings import GenerationSettings
     from grokdist.cli.prompt_batch import Job, Outcome
-    from grokdist.cli.verified import Rounding, VerifiedModel
     from grokdist_runtime.cluster import Cluster
     from grokdist_runtime.engine import Engine
 
@@ -107,9 +106,10 @@ def run(
     verbose: options.Verbose = False,
 ) -> None:
     """Stream a completion from a verified model."""
+    from grokdist.api.memory import host_memory
+    from grokdist.api.verified import Rounding
     from grokdist.cli.host_part import part_in
-    from grokdist.cli.memory import host_memory
-    from grokdist.cli.verified import Rounding, open_verified
+    from grokdist.cli.verified import open_verified
     from grokdist.policy.notice import notice
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -205,43 +205,21 @@ def load_engine(
     out: Output,
     shared: Cluster | None = None,
 ) -> Engine:
-    """Load a model on the devices at hand; the CPU plays as many as ``mesh`` asks for.
-
-    Where the run is ``shared`` the devices are those of all its processes.
-    """
+    """Load a model as ``api.opening`` does, and show how far it is."""
+    from grokdist.api import opening
     from grokdist.cli.progress import showing_load
-    from grokdist_runtime.config import ModelConfig
-    from grokdist_runtime.devices import simulate_for_mesh
 
-    simulate_for_mesh(mesh, 1 if shared is None else shared.processes)
-    if shared is not None:
-        from grokdist_runtime.distributed import require_same, start
-
-        start(shared)
-        require_same("model", opened.identity)
-
-    from grokdist_runtime.engine import CONFIG_FILE, Engine
-
-    config = None
-    if opened.config is not None and not (opened.directory / CONFIG_FILE).exists():
-        config = ModelConfig.from_mapping(opened.config)
     with showing_load(out) as on_bytes:
-        engine = Engine.load(
-            opened.directory,
-            config=config,
+        return opening.load_engine(
+            opened,
             mesh=mesh,
             dtype=dtype,
-            kv_cache=rounding.kv_cache,
-            requantise=rounding.group,
+            rounding=rounding,
             kernels=kernels,
-            compile_cache=compile_cache(),
+            voice=out,
             on_bytes=on_bytes,
+            shared=shared,
         )
-    if engine.config.altered is not None:
-        out.warning(f"altered: {engine.config.altered}")
-    if dtype is not None and engine.runner.spec.dtype != dtype:
-        out.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
-    return engine
 
 
 def _asked(prompt: str | None, tokens: Path | None, *, json: bool, alone: bool) -> dict[str, Any]:

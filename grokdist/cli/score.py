@@ -49,10 +49,11 @@ def score(
     Reads any directory, verified or not: the first token has no log-probability, since nothing
     stands before it.
     """
+    from grokdist.api.memory import host_memory
+    from grokdist.api.verified import Rounding, VerifiedModel
     from grokdist.cli.host_part import part_in
-    from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine, read_tokens
-    from grokdist.cli.verified import Rounding, VerifiedModel, open_verified
+    from grokdist.cli.verified import open_verified
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     if (text is None) == (tokens is None):

@@ -70,7 +70,7 @@ def seed(
     verbose: options.Verbose = False,
 ) -> None:
     """Share a model by BitTorrent until a ratio, a time or a signal ends it."""
-    from grokdist.cli.lookup import manifest_of, stored_model
+    from grokdist.api.lookup import manifest_of, stored_model
     from grokdist.cli.progress import showing
     from grokdist.transfer.seeding import SeedStoppedError
     from grokdist.transfer.sources.torrent_settings import proxy_of

@@ -20,7 +20,7 @@ from grokdist.errors import GrokdistError, UsageError
 if TYPE_CHECKING:
     import socket
 
-    from grokdist.cli.verified import VerifiedModel
+    from grokdist.api.verified import VerifiedModel
     from grokdist_runtime.engine import Engine
     from grokdist_runtime.server.guard import ApiKeys
     from grokdist_runtime.server.limits import Limits
@@ -89,10 +89,11 @@ def serve(
     out = Output(json=json, quiet=quiet, verbose=verbose)
     _require_packages()
 
+    from grokdist.api.memory import host_memory
+    from grokdist.api.verified import Rounding
     from grokdist.cli.api_keys import read_keys
-    from grokdist.cli.memory import host_memory
     from grokdist.cli.run import load_engine
-    from grokdist.cli.verified import Rounding, open_verified
+    from grokdist.cli.verified import open_verified
     from grokdist.policy.notice import notice
     from grokdist_runtime.server.guard import ApiKeys
     from grokdist_runtime.server.http_server import bind

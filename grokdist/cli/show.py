@@ -32,7 +32,7 @@ def show(
     verbose: options.Verbose = False,
 ) -> None:
     """Show what a model is, who vouches for it, its licence and how open it is."""
-    from grokdist.cli.lookup import trusted_manifest
+    from grokdist.api.lookup import trusted_manifest
     from grokdist.policy.mof import evaluate
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
@@ -101,8 +101,9 @@ def document(trusted: TrustedManifest, result: MofResult) -> dict[str, Any]:
 
 def text(trusted: TrustedManifest, result: MofResult) -> str:
     """What a person reads: the one-line notice first, then the facts behind it."""
+    from grokdist.api.lookup import signature_text
     from grokdist.catalog.alteration import alteration_of
-    from grokdist.cli.lookup import signature_text
+    from grokdist.policy.mof import openness_line
     from grokdist.policy.notice import notice
 
     m = trusted.manifest
@@ -130,16 +131,6 @@ def size_text(manifest: Manifest) -> str:
         return f"not listed here: the files follow from the commit, {manifest.format}"
     count = count_text(len(manifest.files), "file")
     return f"{bytes_text(manifest.size)} in {count}, {manifest.format}"
-
-
-def openness_line(result: MofResult) -> str:
-    """The framework's result in one line: the class, or how far the first class is."""
-    if result.class_number:
-        return f"{result.class_label} of the Model Openness Framework"
-    return (
-        f"{result.class_label} by the Model Openness Framework: {result.included[3]} of"
-        f" {result.required[3]} components of Class III ({result.percentages[3]:.1f} %)"
-    )
 
 
 def _scope(trusted: TrustedManifest) -> str:

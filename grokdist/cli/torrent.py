@@ -74,7 +74,7 @@ def create(
     verbose: options.Verbose = False,
 ) -> None:
     """Make a torrent of a model's files; the same files give everybody the same torrent."""
-    from grokdist.cli.lookup import manifest_of, stored_model
+    from grokdist.api.lookup import manifest_of, stored_model
     from grokdist.cli.progress import showing
     from grokdist.transfer.progress import DISK
     from grokdist.transfer.sources.torrent_metainfo import read_torrent

@@ -83,7 +83,7 @@ def verify(
     verbose: options.Verbose = False,
 ) -> None:
     """Hash a model again and compare it with its signed manifest or a signature, offline."""
-    from grokdist.cli.lookup import manifest_of, stored_model
+    from grokdist.api.lookup import manifest_of, stored_model
     from grokdist.cli.progress import showing
 
     _refuse_together(quick=quick, range=range, sample=sample, trees=trees)
@@ -315,7 +315,7 @@ def text(report: VerifyReport, trusted: TrustedManifest, directory: Path) -> str
 def _right(
     report: VerifyReport, trusted: TrustedManifest, checked: str, directory: Path
 ) -> list[str]:
-    from grokdist.cli.lookup import signature_text
+    from grokdist.api.lookup import signature_text
     from grokdist.policy.notice import notice
 
     name = trusted.manifest.name

@@ -197,7 +197,7 @@ def _directory(model: str) -> Path:
     path = Path(model)
     if path.exists():
         return path
-    from grokdist.cli.lookup import stored_model
+    from grokdist.api.lookup import stored_model
 
     return stored_model(model).directory
 

@@ -261,6 +261,16 @@ def _inherited(component: MofComponent, manifest: Manifest) -> str | None:
     return manifest.license.expression if not covers or part in covers else None
 
 
+def openness_line(result: MofResult) -> str:
+    """The framework's result in one line: the class, or how far the first class is."""
+    if result.class_number:
+        return f"{result.class_label} of the Model Openness Framework"
+    return (
+        f"{result.class_label} by the Model Openness Framework: {result.included[3]} of"
+        f" {result.required[3]} components of Class III ({result.percentages[3]:.1f} %)"
+    )
+
+
 def _is_open(spdx: str) -> bool:
     if spdx in APPROVED_SINCE:
         return False

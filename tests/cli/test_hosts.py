@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from grokdist.api.verified import VerifiedModel
 from grokdist.cli.output import Output
-from grokdist.cli.verified import VerifiedModel, open_verified
+from grokdist.cli.verified import open_verified
 from grokdist.errors import DigestMismatchError, NotFetchedError
 from grokdist_runtime.host_files import HostPart
 from grokdist_runtime.mesh_shape import parse_mesh

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from grokdist.cli.memory import host_memory
+from grokdist.api.memory import host_memory
 from grokdist.cli.output import Output
 from grokdist.cli.verified import open_verified
 from grokdist.errors import ResourceError

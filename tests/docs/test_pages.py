@@ -1,4 +1,8 @@
-"""The commands of the documentation, run as a reader would: page by page, in order, in a shell."""
+"""The commands of the documentation, run as a reader would: page by page, in order, in a shell.
+
+A block that is not run here stands behind a comment that says why (``not run: REASON``), or which
+tests run it (``run by: FILE::TEST, ...`` below ``tests/``).
+"""
 
 from __future__ import annotations
 
@@ -13,16 +17,34 @@ from pathlib import Path
 
 import pytest
 
-PAGES = ["walk.md", "serve.md"]
-BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+BLOCK = re.compile(
+    r"^(?:<!-- (?P<mark>[^\n]*) -->\n)?```sh\n(?P<lines>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+UNNAMED = re.compile(r"^```(?:bash|shell|console)?\n(?:\$ )?grokdist ", re.MULTILINE)
+NAMED = re.compile(r"([\w/]+\.py)::(\w+)")
 EXPECTED = re.compile(r"# exit (\d+)$")
 PORT = "8000"
+
+
+def to_run(page: str) -> list[str]:
+    """The blocks of a page that are run here."""
+    return [found["lines"] for found in BLOCK.finditer(page) if found["mark"] is None]
+
+
+# Reference and decisions hold no commands to follow.
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix()
+    for path in DOCS.rglob("*.md")
+    if path.parent.name not in ("adr", "reference")
+)
+RUN = [page for page in PAGES if to_run((DOCS / page).read_text("utf-8"))]
 
 
 def script(page: str) -> str:
     """The shell blocks of a page as one script; a command that names an exit code must end so."""
     lines = ["set -euo pipefail"]
-    for block in BLOCK.findall(page):
+    for block in to_run(page):
         for line in block.splitlines():
             expected = EXPECTED.search(line)
             if expected is None:
@@ -54,12 +76,40 @@ def test_a_script_minds_the_exit_codes_that_a_page_names() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_a_block_that_is_not_run_here_says_why_or_where_it_is(page: str, repository: Path) -> None:
+    text = (DOCS / page).read_text("utf-8")
+    for mark in (found["mark"] for found in BLOCK.finditer(text) if found["mark"] is not None):
+        kind, _, rest = mark.partition(": ")
+        assert kind in ("not run", "run by"), mark
+        assert rest, mark
+        if kind == "run by":
+            named = NAMED.findall(rest)
+            assert [f"{file}::{name}" for file, name in named] == rest.split(", ")
+            for file, name in named:
+                source = (repository / "tests" / file).read_text("utf-8")
+                assert f"def {name}(" in source, (page, file, name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_stands_in_a_block_of_another_kind(page: str) -> None:
+    assert UNNAMED.search((DOCS / page).read_text("utf-8")) is None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_within_the_repository_lead_somewhere(page: str) -> None:
+    text = (DOCS / page).read_text("utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", text):
+        if ":" not in link and link != "reference/commands.md":
+            assert (DOCS / page).parent.joinpath(link).exists(), link
+
+
+@pytest.mark.parametrize("page", RUN)
 def test_every_command_of_the_page_does_what_it_says(
     page: str, workplace: Path, repository: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
-    text = (repository / "docs" / page).read_text("utf-8").replace(f":{PORT}", f":{port}")
+    text = (DOCS / page).read_text("utf-8").replace(f":{PORT}", f":{port}")
     text = text.replace(f"http.server {PORT}", f"http.server {port}")
     text = text.replace(f"--port {PORT}", f"--port {port}")
     environment = {

@@ -6,9 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grokdist.api.voice import Voice
 from grokdist.catalog.manifest import Manifest, SignedBy, TrustedManifest
-from grokdist.cli.output import Output
-from grokdist.cli.waiting import waiting
 from grokdist.document import shorten
 from grokdist.errors import (
     NotFetchedError,
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def trusted_manifest(
-    model: str, manifest_file: Path | None, out: Output, *, strict_freshness: bool = False
+    model: str, manifest_file: Path | None, voice: Voice, *, strict_freshness: bool = False
 ) -> TrustedManifest:
     """The manifest of a model, verified against its registry unless given as a file.
 
     Args:
         model: its name, or ``REGISTRY:NAME`` for that of a followed registry.
         manifest_file: a manifest to take instead of the catalog's.
-        out: where to warn.
+        voice: where to warn.
         strict_freshness: refuse an expired catalog rather than warn.
 
     Raises:
@@ -52,7 +51,7 @@ def trusted_manifest(
                 f"{manifest_file} is the manifest of {trusted.manifest.name!r};"
                 f" expected that of {model!r}"
             )
-    say_trust(trusted, out)
+    say_trust(trusted, voice)
     return with_kept_files(trusted)
 
 
@@ -99,7 +98,7 @@ def stored_model(target: str) -> StoredModel:
 def manifest_of(
     stored: StoredModel,
     manifest_file: Path | None,
-    out: Output,
+    voice: Voice,
     *,
     strict_freshness: bool = False,
 ) -> TrustedManifest:
@@ -132,7 +131,7 @@ def manifest_of(
         registry = _registry_of(stored.directory, receipt.signed_by.registry)
         trusted = registry.load(receipt.model, strict_freshness=strict_freshness)
         if trusted.sha256 != receipt.manifest_sha256:
-            out.note(
+            voice.note(
                 f"the catalog's manifest of {receipt.model} is not the one this was fetched by;"
                 " the current one counts"
             )
@@ -150,8 +149,8 @@ def manifest_of(
             sha256=digest,
             signed_by=SignedBy(registry="unsigned"),
         )
-    say_trust(trusted, out)
-    return with_files(trusted, out, online=False)
+    say_trust(trusted, voice)
+    return with_files(trusted, voice, online=False)
 
 
 def with_kept_files(trusted: TrustedManifest) -> TrustedManifest:
@@ -169,12 +168,12 @@ def with_kept_files(trusted: TrustedManifest) -> TrustedManifest:
     return trusted if listing is None else complete(trusted, listing)
 
 
-def with_files(trusted: TrustedManifest, out: Output, *, online: bool) -> TrustedManifest:
+def with_files(trusted: TrustedManifest, voice: Voice, *, online: bool) -> TrustedManifest:
     """The manifest with its files; where it does not list them, as its commit names them.
 
     Args:
         trusted: the manifest.
-        out: where to say that the listing is fetched.
+        voice: where to say that the listing is fetched.
         online: whether the Hub may be asked for what is not kept here.
 
     Raises:
@@ -195,26 +194,26 @@ def with_files(trusted: TrustedManifest, out: Output, *, online: bool) -> Truste
     from grokdist.catalog.completion import complete
     from grokdist.transfer.listings import Listings
 
-    out.note(f"fetching the list of files of {manifest.name} as its commit names them")
-    with waiting(out, f"commit {manifest.revision[:12]}, its trees and pointers"):
+    voice.note(f"fetching the list of files of {manifest.name} as its commit names them")
+    with voice.waiting(f"commit {manifest.revision[:12]}, its trees and pointers"):
         listing = Listings().of(manifest)
     return trusted if listing is None else complete(trusted, listing)
 
 
-def say_trust(trusted: TrustedManifest, out: Output) -> None:
+def say_trust(trusted: TrustedManifest, voice: Voice) -> None:
     """Warn about what the signature of a manifest does not give."""
     from grokdist.catalog import registries
 
     signed_by = trusted.signed_by
     if (checked := registries.last_checked(signed_by.registry)) is not None:
-        out.note(
+        voice.note(
             f"by the registry {signed_by.registry} as it was at {checked};"
             f" grokdist registry update {signed_by.registry} looks for newer"
         )
     if not signed_by.signed:
-        out.warning(f"the manifest of {trusted.manifest.name} is not signed: you vouch for it")
+        voice.warning(f"the manifest of {trusted.manifest.name} is not signed: you vouch for it")
     elif signed_by.expired:
-        out.warning(
+        voice.warning(
             f"the signed catalog{_of(signed_by.registry)} expired at {signed_by.expires}; its"
             " signatures hold, but newer manifests may exist"
         )

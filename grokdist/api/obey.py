@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from grokdist.cli.output import Output
+from grokdist.api.voice import Voice
 from grokdist.errors import PolicyError, TrustError
 from grokdist.settings import policy_paths
 
@@ -35,7 +35,7 @@ def binding_policies(given: Iterable[Path] = ()) -> tuple[Policy, ...]:
 def obey(
     policies: Iterable[Policy],
     trusted: TrustedManifest,
-    out: Output,
+    voice: Voice,
     *,
     action: str,
     sources: Iterable[str] = (),
@@ -46,7 +46,7 @@ def obey(
     Args:
         policies: those that bind.
         trusted: the model's manifest, with what vouches for it.
-        out: where findings that do not refuse are said.
+        voice: where findings that do not refuse are said.
         action: what is to be done, e.g. ``fetch grok-2``.
         sources: names of the sources that were asked for, or that the bytes came from.
         directory: where the files are; None where they are not here yet.
@@ -67,9 +67,9 @@ def obey(
     for decision in decisions:
         for finding in decision.findings:
             if finding.exemption is None:
-                out.warning(f"policy {decision.policy.path}: {finding.message} [{finding.rule}]")
+                voice.warning(f"policy {decision.policy.path}: {finding.message} [{finding.rule}]")
             else:
-                out.note(
+                voice.note(
                     f"policy {decision.policy.path}: {finding.message} [{finding.rule}];"
                     f" excepted until {finding.exemption.expires}: {finding.exemption.reason}"
                 )
