@@ -118,7 +118,9 @@ def test_every_command_of_the_page_does_what_it_says(
         "HOME": str(workplace / "home"),
         "GROKDIST_HOME": str(workplace / "home" / "store"),
         "LC_ALL": "C.UTF-8",
-        "GROKDIST_SERVE_KERNELS": "plain",  # to build the others takes a compiler and seconds
+        # To build the other kernels takes a compiler and seconds.
+        "GROKDIST_RUN_KERNELS": "plain",
+        "GROKDIST_SERVE_KERNELS": "plain",
     }
     ended = subprocess.run(
         ["bash", "-c", script(text)],
