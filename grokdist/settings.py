@@ -85,7 +85,8 @@ def load_config(path: Path) -> dict[str, Any]:
         document = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        # Of the values, also a number of more digits than Python reads.
         raise UsageError(f"configuration file {path} cannot be read: {error}") from error
     tables: dict[str, Any] = {}
     for command, flags in document.items():

@@ -12,6 +12,7 @@ from grokdist.document import shorten
 from grokdist.errors import (
     NotFetchedError,
     NoWeightsError,
+    StoreError,
     TrustError,
     UnknownModelError,
     UsageError,
@@ -90,9 +91,60 @@ def stored_model(target: str) -> StoredModel:
         return Store().find(name, registries=(registry,), directories=False)
     except NotFetchedError as error:
         if not Path(target).exists() and "/" not in target:
-            require_weights(registries.load(target.partition("@")[0]).manifest)
+            manifest = registries.load(target.partition("@")[0]).manifest
+            require_weights(manifest)
+            _refuse_unfinished(manifest)
             error.hint = f"grokdist fetch {target.partition('@')[0]}"
         raise
+
+
+def _refuse_unfinished(manifest: Manifest) -> None:
+    """Say so where a fetch of a model is under way or was cut off.
+
+    Raises:
+        NotFetchedError: it is.
+    """
+    from grokdist.transfer.store import Store, open_model
+
+    directory = Store().directory(manifest.name, manifest.revision)
+    if not directory.is_dir():
+        return
+    stored = open_model(directory)
+    # With a receipt it is complete, and what another registry calls by this name.
+    if stored.receipt is not None or stored.damage is not None:
+        return
+    refuse_while_fetched(directory, manifest.name)
+    raise NotFetchedError(
+        f"the fetch of {manifest.name} into {directory} has not come to its end",
+        hint=f"grokdist fetch {manifest.name} goes on from there",
+    )
+
+
+def refuse_while_fetched(directory: Path, name: str) -> None:
+    """Refuse to judge a directory that has no receipt while a process still fills it.
+
+    Raises:
+        NotFetchedError: one does.
+    """
+    holder = fetching(directory)
+    if holder is not None:
+        raise NotFetchedError(
+            f"{name} is being fetched into {directory} by {holder}",
+            hint=f"wait for it to end: grokdist fetch {name} --wait",
+        )
+
+
+def fetching(directory: Path) -> str | None:
+    """The process that writes to a model directory now, in words; None where none does."""
+    from grokdist.transfer.lease import holder_now
+    from grokdist.transfer.tree import ModelTree
+
+    try:
+        with ModelTree(directory) as tree:
+            holder = holder_now(tree)
+    except StoreError:
+        return None
+    return None if holder is None else str(holder)
 
 
 def manifest_of(
@@ -123,6 +175,7 @@ def manifest_of(
             hint="fetch the model into this directory again: files that are right stay",
         )
     elif receipt is None:
+        refuse_while_fetched(stored.directory, "a model")
         raise UnknownModelError(
             f"nothing says what {stored.directory} should hold; expected the receipt of a fetch",
             hint=f"grokdist verify {stored.directory} --manifest FILE",

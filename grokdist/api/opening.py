@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -71,9 +72,15 @@ def open_model(
         tokens=tokens,
         rounding=rounding,
     )
-    return load_engine(
-        opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, voice=voice
-    )
+    try:
+        engine = load_engine(
+            opened, mesh=mesh, dtype=dtype, rounding=rounding, kernels=kernels, voice=voice
+        )
+    except BaseException:
+        opened.close()
+        raise
+    weakref.finalize(engine, opened.close)
+    return engine
 
 
 def load_engine(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from grokdist.catalog.manifest import Manifest, TrustedManifest
     from grokdist.transfer.store import StoredModel
+    from grokdist.transfer.use import Use
     from grokdist.trust.receipt import Receipt
     from grokdist_runtime.host_files import HostPart
 
@@ -63,12 +64,19 @@ class VerifiedModel:
         name: what to call it.
         trusted: what it was proven to equal; None where the user waived the proof.
         receipt: what was fetched, from where and when; None where there is no record of it.
+        use: keeps others from removing it for as long as it is held; None where nothing does.
     """
 
     directory: Path
     name: str
     trusted: TrustedManifest | None
     receipt: Receipt | None = None
+    use: Use | None = None
+
+    def close(self) -> None:
+        """Let others remove it; what is loaded stays loaded."""
+        if self.use is not None:
+            self.use.close()
 
     @property
     def manifest(self) -> Manifest | None:
@@ -130,7 +138,7 @@ def open_verified(
         NotFetchedError: the model is not here, or only a part of it is.
         ResourceError: the model does not fit, by the same plan as ``grokdist plan`` makes.
     """
-    from grokdist.api.lookup import manifest_of, stored_model
+    from grokdist.api.lookup import manifest_of, refuse_while_fetched, stored_model
     from grokdist.api.obey import binding_policies, obey, refuse_unverified
     from grokdist.transfer.store import Store
 
@@ -138,12 +146,15 @@ def open_verified(
     if unsafe_unverified and target is not None and Path(target).is_dir():
         refuse_unverified(policies, target)
         voice.warning(f"UNVERIFIED: nothing vouches for the bytes in {target}; you asked for it")
-        return VerifiedModel(directory=Path(target), name=Path(target).name, trusted=None)
+        return VerifiedModel(
+            directory=Path(target), name=Path(target).name, trusted=None, use=hold(Path(target))
+        )
     if target is None:
         stored = _largest_that_fits(memory, tokens, rows, rounding) or _bundled(voice, watching)
     else:
         stored = _bundled(voice, watching) if target == BUNDLED else stored_model(target)
     if stored.receipt is None and stored.damage is None:
+        refuse_while_fetched(stored.directory, "a model")
         raise TrustError(
             f"nothing vouches for the bytes in {stored.directory};"
             " expected the receipt of a fetch, got a directory without one",
@@ -169,13 +180,28 @@ def open_verified(
     )
     _require_files(manifest, stored, part)
     _require(manifest, memory, tokens, rows, rounding)
-    _check(stored, manifest, watching)
+    use = hold(stored.directory)
+    try:
+        _check(stored, manifest, watching)
+    except BaseException:
+        use.close()
+        raise
     return VerifiedModel(
         directory=stored.directory,
         name=manifest.name,
         trusted=trusted,
         receipt=stored.receipt,
+        use=use,
     )
+
+
+def hold(directory: Path) -> Use:
+    """Keep others from removing a directory until what is returned is closed."""
+    from grokdist.transfer.tree import ModelTree
+    from grokdist.transfer.use import Use
+
+    with ModelTree(directory) as tree:
+        return Use(tree)
 
 
 def _largest_that_fits(
@@ -292,6 +318,7 @@ def _needed(manifest: Manifest, tokens: int, rows: int, rounding: Rounding) -> i
 
 
 def _check(stored: StoredModel, manifest: Manifest, watching: Watching) -> None:
+    from grokdist.api.lookup import fetching
     from grokdist.transfer.verify import verify
 
     with watching() as progress:
@@ -314,6 +341,8 @@ def _check(stored: StoredModel, manifest: Manifest, watching: Watching) -> None:
     if found:
         path, fault = found[0]
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        if (holder := fetching(stored.directory)) is not None:
+            more += f", and {holder} is fetching into it"
         raise DigestMismatchError(
             f"{stored.directory} is not the {manifest.name} that its manifest names: {fault}{more}",
             path=path,

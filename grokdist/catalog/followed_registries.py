@@ -39,6 +39,7 @@ from grokdist.catalog.registry_update import Update, update_one
 from grokdist.cursor import Cursor
 from grokdist.document import shorten
 from grokdist.errors import ManifestError, StoreError, TrustError, UnknownModelError, UsageError
+from grokdist.private_folder import make_private
 
 if TYPE_CHECKING:
     from tuf.ngclient.fetcher import FetcherInterface
@@ -123,7 +124,7 @@ class FollowedRegistries:
         version = _version_of(root)
         now = time_text(datetime.now(UTC))
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self.folder)
             for stale in self.folder.glob(f".{name}.*"):
                 shutil.rmtree(stale, ignore_errors=True)
             begun = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=self.folder))

@@ -20,6 +20,7 @@ from grokdist.catalog import parsing
 from grokdist.catalog.followed_registry import Followed, time_text, write_settings
 from grokdist.catalog.trusted_metadata import MAX_METADATA_BYTES
 from grokdist.errors import GrokdistError, ManifestError, StoreError, TrustError
+from grokdist.private_folder import make_private
 
 if TYPE_CHECKING:
     from tuf.ngclient.fetcher import FetcherInterface
@@ -89,7 +90,7 @@ def _fetch(followed: Followed, fetcher: FetcherInterface, fresh: Path) -> None:
     from grokdist.catalog.registry_failure import explain
 
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(mode=0o700, parents=True)
+    make_private(fresh)
     try:
         updater = _updater(followed, fetcher)
         updater.refresh()

@@ -18,6 +18,7 @@ from grokdist.cli.finding import Finding
 from grokdist.cli.format import bytes_text, count_text, plain_text
 from grokdist.cli.output import Output
 from grokdist.errors import GrokdistError
+from grokdist.private_folder import make_private
 from grokdist.settings import compile_cache, home
 
 _LOW_DISK = 1 << 30
@@ -70,7 +71,7 @@ def _versions() -> Iterator[Finding]:
 def _store() -> Iterator[Finding]:
     folder = home()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         mode = stat.S_IMODE(folder.stat().st_mode)
         free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -35,8 +35,7 @@ def rm(
 ) -> None:
     """Remove a model from this machine, whole; a folder outside the store is only forgotten.
 
-    A model that another process fetches, checks or shares is not removed. One that runs goes on
-    with what it has loaded.
+    A model that another process fetches, checks, runs or shares is not removed.
     """
     from grokdist.cli.progress import showing
     from grokdist.transfer.removal import remove

@@ -50,7 +50,7 @@ def score(
     stands before it.
     """
     from grokdist.api.memory import host_memory
-    from grokdist.api.verified import Rounding, VerifiedModel
+    from grokdist.api.verified import Rounding, VerifiedModel, hold
     from grokdist.cli.host_part import part_in
     from grokdist.cli.run import load_engine, read_tokens
     from grokdist.cli.verified import open_verified
@@ -67,7 +67,8 @@ def score(
     said, out = cluster.take_part(shared, context, word, join_timeout=join_timeout, out=out)
     rounding = Rounding(kv_cache=kv_cache, requantise=requantise)
     if Path(model).is_dir():
-        opened = VerifiedModel(directory=Path(model), name=Path(model).name, trusted=None)
+        folder = Path(model)
+        opened = VerifiedModel(directory=folder, name=folder.name, trusted=None, use=hold(folder))
     else:
         memory = host_memory() * (shared.processes if shared is not None else 1)
         opened = open_verified(

@@ -74,6 +74,7 @@ def seed(
     from grokdist.cli.progress import showing
     from grokdist.transfer.seeding import SeedStoppedError
     from grokdist.transfer.sources.torrent_settings import proxy_of
+    from grokdist.transfer.use import using
 
     out = Output(json=json, quiet=quiet, verbose=verbose)
     settings = swarm.swarm_settings(
@@ -93,7 +94,7 @@ def seed(
     stored = stored_model(model)
     manifest = manifest_of(stored, None, out).manifest if stored.receipt is not None else None
     end = _End()
-    with end.listening():
+    with using(stored.directory), end.listening():
         try:
             with showing(out) as progress:
                 offer = _offer(

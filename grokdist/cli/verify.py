@@ -83,7 +83,7 @@ def verify(
     verbose: options.Verbose = False,
 ) -> None:
     """Hash a model again and compare it with its signed manifest or a signature, offline."""
-    from grokdist.api.lookup import manifest_of, stored_model
+    from grokdist.api.lookup import fetching, manifest_of, stored_model
     from grokdist.cli.progress import showing
 
     _refuse_together(quick=quick, range=range, sample=sample, trees=trees)
@@ -163,6 +163,10 @@ def verify(
                 jobs=jobs,
                 progress=progress,
             )
+    if not report.ok and (holder := fetching(stored.directory)) is not None:
+        out.warning(
+            f"{holder} is fetching into {stored.directory}: what is missing may be on its way"
+        )
     attested, listed = attesting.after_verify(
         stored,
         trusted,

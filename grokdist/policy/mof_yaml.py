@@ -98,7 +98,7 @@ def parse_mof_yaml(data: bytes) -> MofRelease:
     components: dict[str, str | None] = {}
     for item in release["components"].items(limit=len(COMPONENTS)):
         name = item["name"]
-        if name.value not in _KNOWN:
+        if not isinstance(name.value, str) or name.value not in _KNOWN:
             raise name.error("one of the framework's 17 components")
         if name.value in components:
             raise name.error("each component once")

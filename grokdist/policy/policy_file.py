@@ -197,7 +197,8 @@ def parse_policy(data: bytes, path: Path) -> Policy:
     """
     try:
         tree = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
+        # Of the values, also a number of more digits than Python reads.
         raise UsageError(f"policy {path} is not TOML: {error}") from error
     root = _Table(Cursor(tree, noun=f"policy {path}", kind=UsageError))
     policy = Policy(

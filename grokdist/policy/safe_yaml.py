@@ -56,11 +56,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node; a key that comes twice would make one of the two invisible."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if not isinstance(key, str) or keys.count(key) > 1:
-                raise MalformedYamlError(
-                    f"line {_line(node.start_mark)}: expected keys that are text, each once"
-                )
+        if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+            raise MalformedYamlError(
+                f"line {_line(node.start_mark)}: expected keys that are text, each once"
+            )
         return super().construct_mapping(node, deep=deep)
 
 

@@ -24,6 +24,7 @@ from grokdist.errors import (
     StoreError,
     TrustError,
 )
+from grokdist.private_folder import make_private
 from grokdist.transfer.torrent_payload import hub_endpoint
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -84,7 +85,7 @@ class Listings:
         listing = list_commit(peel(commit, objects), objects)
         path = self.path(listing.commit.id)
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(path.parent)
             fd, name = tempfile.mkstemp(dir=path.parent, prefix=".objects-")
             temporary = Path(name)
             try:

@@ -40,7 +40,7 @@ def exclusive(
 
     Raises:
         StoreError: another process holds it; the message names it, and its machine where that is
-            not this one.
+            not this one. Or it was removed meanwhile.
     """
     told = False
 

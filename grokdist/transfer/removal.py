@@ -20,6 +20,7 @@ from grokdist.transfer.lock import exclusive
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.store import Placed, Store, StoredModel, open_model
 from grokdist.transfer.tree import STATE, ModelTree
+from grokdist.transfer.use import unused
 
 REMOVED = ".removed-"
 """How the folder of a removed release begins, until it is gone."""
@@ -144,7 +145,7 @@ def clear(folder: Path, progress: Progress | None = None) -> None:
 
 def _remove_inside(store: Store, placed: Placed, progress: Progress) -> Removed:
     gone = placed.directory.with_name(f"{REMOVED}{placed.short}-{secrets.token_hex(4)}")
-    with ModelTree(placed.directory) as tree, exclusive(tree):
+    with ModelTree(placed.directory) as tree, exclusive(tree), unused(tree):
         sizes = [status.st_size for _, status in tree.walk()]
         placed.directory.rename(gone)
     progress.begin(TASK, files=len(sizes), size=sum(sizes), have=0)
@@ -158,7 +159,7 @@ def _remove_outside(stored: StoredModel, progress: Progress) -> Removed:
     """The files that the receipt lists, then the folders that this empties, then the receipt."""
     listed = {file.path: file.size for file in stored.receipt.files} if stored.receipt else {}
     files = size = 0
-    with ModelTree(stored.directory) as tree, exclusive(tree):
+    with ModelTree(stored.directory) as tree, exclusive(tree), unused(tree):
         progress.begin(TASK, files=len(listed), size=sum(listed.values()), have=0)
         for path in listed:
             status = tree.stat(path)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from grokdist import settings
 from grokdist.errors import GrokdistError, NotFetchedError, StoreError
+from grokdist.private_folder import make_private
 from grokdist.transfer.record import MANIFEST, RECEIPT, load_receipt
 from grokdist.transfer.tree import ModelTree
 from grokdist.trust.receipt import Receipt, ReceiptError
@@ -100,8 +101,7 @@ class Store:
             StoreError: they cannot be made.
         """
         try:
-            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.models.mkdir(mode=0o700, exist_ok=True)
+            make_private(self.models)
         except OSError as error:
             raise StoreError(
                 f"cannot make the store {self.home}: {error.strerror}",

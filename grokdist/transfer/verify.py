@@ -46,6 +46,7 @@ from grokdist.transfer.scope import look, roots_of
 from grokdist.transfer.tail import in_order, left_over
 from grokdist.transfer.tree import STATE, ModelTree, StatMark
 from grokdist.transfer.trees import FileTree, Range, load_tree
+from grokdist.transfer.use import Use
 from grokdist.trust.receipt import Receipt
 
 _PORTION = 16 << 20
@@ -80,7 +81,8 @@ def verify(
         progress: who listens.
 
     Raises:
-        StoreError: the directory cannot be opened, or is in use where trees are to be built.
+        StoreError: the directory cannot be opened, is being removed, or is in use where trees are
+            to be built.
         UsageError: a glob pattern matches no file of the manifest; trees are to be built where
             no receipt could note their roots.
         ManifestError: a file of the manifest has no digest of its content.
@@ -95,6 +97,7 @@ def verify(
                     hint="fetch into it with --source local: files that are right stay",
                 )
             stack.enter_context(exclusive(tree))
+        stack.enter_context(Use(tree))
         scope = look(tree, manifest, receipt=receipt, include=include)
         run = _Run(tree, progress or NoProgress(), roots=roots_of(receipt), keep_trees=trees)
         index = _index(tree)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from grokdist.document import shorten
 from grokdist.errors import StoreError, TrustError, UsageError
+from grokdist.private_folder import make_private
 from grokdist.settings import home
 from grokdist.trust.keys import read_pem
 
@@ -104,9 +105,7 @@ def make_key(name: str, kind: KeyKind, *, password: bytes | None, out: Path | No
         key = ec.generate_private_key(curves[kind]())
     lock = pem.NoEncryption() if password is None else pem.BestAvailableEncryption(password)
     try:
-        if out is None:
-            home().mkdir(mode=0o700, parents=True, exist_ok=True)
-        private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(private.parent)
         _write_new(
             private, key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, lock), 0o600
         )

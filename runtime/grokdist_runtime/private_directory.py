@@ -16,7 +16,10 @@ def private_directory(directory: Path) -> None:
         DeviceError: It cannot be made, or others could write there.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Its mode is that of the last one alone if Python makes them all in one call.
+        for each in (*reversed(directory.parents), directory):
+            if not each.is_dir():
+                each.mkdir(mode=0o700, exist_ok=True)
         status = directory.stat(follow_symlinks=False)
     except OSError as error:
         raise DeviceError(f"cannot use compile cache {directory}: {error.strerror}") from error

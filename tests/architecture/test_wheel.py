@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 import tarfile
@@ -9,6 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+EPOCH = {"SOURCE_DATE_EPOCH": "1700000000"}
+"""The moment that builders agree on, https://reproducible-builds.org/specs/source-date-epoch/."""
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,7 @@ def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=repository,
         check=True,
         capture_output=True,
+        env={**os.environ, **EPOCH},
     )
     return out
 
@@ -47,6 +53,25 @@ def test_wheel_holds_the_package_the_runtime_and_the_manifests(
         for name in _tracked(repository, "manifests")
     }
     assert names == expected
+
+
+def test_the_same_source_gives_the_same_wheel(
+    built: Path, repository: Path, tmp_path: Path
+) -> None:
+    """Built again, later and by somebody with other settings, it is the same to the last byte."""
+    (wheel,) = built.glob("*.whl")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=repository,
+        check=True,
+        capture_output=True,
+        env={**os.environ, **EPOCH, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "LC_ALL": "C"},
+        umask=0o077,
+    )
+    digests = [
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in (wheel, tmp_path / wheel.name)
+    ]
+    assert digests[0] == digests[1]
 
 
 def test_wheel_ships_the_licence_and_stays_small(built: Path) -> None:

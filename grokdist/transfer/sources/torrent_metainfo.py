@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import libtorrent as lt
 
@@ -22,6 +22,8 @@ MAX_FILES = 200_000
 MAX_TOKENS = 5_000_000
 MAX_NAME = 255
 _MAX_SIZE = 1 << 50
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,17 +157,25 @@ def _raw_names(info: object) -> Iterator[bytes]:
     """Every name in an info dictionary, as its author wrote it."""
     if not isinstance(info, dict):
         raise _refused("its info is no dictionary")
-    yield info.get(b"name", b"")
-    for file in info.get(b"files", ()):
+    yield _of(bytes, info.get(b"name", b""))
+    for file in _of(list, info.get(b"files", [])):
         for key in (b"path", b"path.utf-8"):
-            yield from file.get(key, ())
+            for part in _of(list, _of(dict, file).get(key, [])):
+                yield _of(bytes, part)
     pending = [info.get(b"file tree", {})]
     while pending:
-        for name, below in pending.pop().items():
+        for name, below in _of(dict, pending.pop()).items():
             # The empty name holds the file's own length and root.
             if name != b"":
                 yield name
                 pending.append(below)
+
+
+def _of(kind: type[_Kind], value: object) -> _Kind:
+    """A value that must be of this type; libtorrent passes over some that are not."""
+    if not isinstance(value, kind):
+        raise _refused(f"its info holds a {type(value).__name__}; expected a {kind.__name__}")
+    return value
 
 
 def _check_name(raw: bytes) -> None:

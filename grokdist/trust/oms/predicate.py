@@ -255,7 +255,8 @@ def _resource(cursor: Cursor, serialization: Serialization) -> Resource:
         if span.path != ITSELF:
             check_name(span.path)
     algorithm = serialization.algorithm
-    names = {algorithm.value, f"{algorithm.value}-sharded-{serialization.shard_size}"}
+    # A tuple, not a set: what stands there may be an object, which has no hash.
+    names = (algorithm.value, f"{algorithm.value}-sharded-{serialization.shard_size}")
     if cursor["algorithm"].value not in names:
         raise cursor["algorithm"].error(f"{algorithm.value}, the statement's hash_type")
     # Exactly so many digits: else two lists of digests could have one root.
