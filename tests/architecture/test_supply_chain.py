@@ -1,4 +1,4 @@
-"""What others get of us: a bill of materials, and imports that touch nothing."""
+"""What we take and what others get of us: the lock, its audit, a bill of materials, imports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
+from tools.audit import Audit, audit, read_report
 from tools.sbom import Pin, make_bom, read_lock, serialise
 
 PROJECT = {"name": "grokdist", "version": "0.1.0", "license": "Apache-2.0"}
@@ -43,6 +46,69 @@ def test_a_lock_that_is_not_pinned_is_refused() -> None:
     for bad in ("x>=1.0 --hash=sha256:" + digest, "x==1.0", "-e .", "x==1.0 --hash=md5:00"):
         with pytest.raises(ValueError, match="no pin with hashes"):
             list(read_lock(bad + "\n"))
+
+
+def test_the_lock_pins_what_the_project_asks_for(repository: Path) -> None:
+    """Each dependency, and what it needs in turn, at a version that the project takes."""
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    pins = list(read_lock((repository / "requirements.lock").read_text("utf-8")))
+    asked = [Requirement(each) for each in project["dependencies"]]
+    for each in asked:
+        pinned = [pin.version for pin in pins if pin.name == each.name]
+        assert pinned, each
+        assert all(version in each.specifier for version in pinned), (each, pinned)
+    assert len(pins) > len(asked)
+
+
+_PIP_AUDIT = """#!{python}
+import json, sys
+service = sys.argv[sys.argv.index("--vulnerability-service") + 1]
+report = {reports!r}[service]
+if report is None:
+    sys.exit("cannot be reached")
+open(sys.argv[sys.argv.index("--output") + 1], "w").write(report)
+"""
+_SKIPPED = {"name": "b", "skip_reason": "Dependency not found"}
+_SOUND = {"name": "a", "version": "1", "vulns": []}
+_BAD = {"name": "c", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3"]}]}
+
+
+@pytest.mark.parametrize(
+    ("pypi", "osv", "said", "code", "required"),
+    [
+        ([_SOUND], None, "1 packages of requirements.lock: no known vulnerability", 0, 0),
+        (None, [_SOUND], "1 packages of requirements.lock: no known vulnerability", 0, 0),
+        (None, None, "NOT AUDITED: no vulnerability service", 0, 1),
+        # pip-audit itself calls this well.
+        ([_SKIPPED], None, "NOT AUDITED", 0, 1),
+        ([_SOUND, _SKIPPED], None, "1 were asked about", 0, 1),
+        ([_SKIPPED], [_SOUND, _BAD], "c==2: CVE-1, mended in 3", 1, 1),
+        ([_SOUND, _BAD, _SKIPPED], None, "1 known vulnerabilities", 1, 1),
+    ],
+)
+def test_an_audit_never_passes_in_silence(
+    pypi: object, osv: object, said: str, code: int, required: int, tmp_path: Path, repository: Path
+) -> None:
+    answers = {"pypi": pypi, "osv": osv}
+    reports = {
+        name: None if found is None else json.dumps({"dependencies": found})
+        for name, found in answers.items()
+    }
+    program = tmp_path / "pip-audit"
+    program.write_text(_PIP_AUDIT.format(python=sys.executable, reports=reports))
+    program.chmod(0o755)
+    argv = [sys.executable, "-S", "-m", "tools.audit", "--pip-audit", str(program)]
+    for more, expected in (((), code), (("--required",), required)):
+        ended = subprocess.run((*argv, *more), cwd=repository, capture_output=True, text=True)
+        assert ended.returncode == expected, ended
+        assert said in ended.stdout + ended.stderr
+
+
+def test_a_report_that_is_none_is_refused(tmp_path: Path) -> None:
+    for bad in ("", "[]", "{}", '{"dependencies": [{"name": "a"}]}', '{"dependencies": 1}'):
+        with pytest.raises(ValueError, match=r"report|JSON|Expecting"):
+            read_report(bad)
+    assert audit("/bin/true", tmp_path) == Audit()
 
 
 def test_an_import_touches_nothing(repository: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +66,7 @@ def tuf_target() -> Target:
         with contextlib.suppress(Exception):  # what cannot be signed stays as it is
             signature = one[0].sign(encode_canonical(part["signed"]).encode())
             part["signatures"] = [{"keyid": signature.keyid, "sig": signature.signature}]
-        return json.dumps(part, indent=1, sort_keys=True).encode("utf-8", "surrogatepass")
+        return json.dumps(part, sort_keys=True).encode("utf-8", "surrogatepass")
 
     def run(data: bytes) -> None:
         try:
@@ -117,8 +118,10 @@ def oms_target() -> Target:
 
     def run(data: bytes) -> object:
         bundle = Bundle.parse(data)
-        with contextlib.suppress(GrokdistError):
-            judge(bundle, trusted, now=_WHEN)
+        # Arithmetic on curves takes most of the time and sees little of the form: one in eight.
+        if zlib.crc32(data) % 8 == 0:
+            with contextlib.suppress(GrokdistError):
+                judge(bundle, trusted, now=_WHEN)
         statement = parse_statement(bundle.envelope.payload)
         old = statement.predicate_type == legacy.PREDICATE_TYPE
         return (legacy if old else predicate).read_contents(statement).files

@@ -102,13 +102,25 @@ def yaml_target() -> Target:
     from grokdist.errors import GrokdistError
     from grokdist.policy.mof_yaml import evaluate_release, parse_mof_yaml
 
-    paths = sorted((REPOSITORY / "tests/policy/mot").rglob("*.yml"))
-    small = sorted((path.read_bytes() for path in paths), key=len)[:4]
+    grok = (REPOSITORY / "tests/policy/mot/Grok-1.yml").read_bytes()
+    head, _, components = grok.partition(b"  components:\n")
+    first, second, _ = components.split(b"    -\n", 3)[1:]
+    release = head + b"  components:\n    -\n" + first
+    # Reading YAML is slow, so that short ones are tried more often.
+    short = (
+        b"framework:\n  name: Model Openness Framework\n"
+        b"release:\n  name: x\n  producer: x\n  license: {  }\n  components: [ ]\n"
+    )
 
     def run(data: bytes) -> None:
         evaluate_release(parse_mof_yaml(data))
 
-    return Target(seeds=small, run=run, refusals=(GrokdistError,), mutate=mutation.lines)
+    return Target(
+        seeds=[release + b"    -\n" + second, short],
+        run=run,
+        refusals=(GrokdistError,),
+        mutate=mutation.lines,
+    )
 
 
 def state_target() -> Target:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tests.fuzz import fetched, signed, stored
+from tests.fuzz import fetched, served, signed, stored
 from tests.fuzz.target import REPOSITORY, NotOurs, Target
 
 FINDS = REPOSITORY / "tests/fuzz/corpus"
@@ -26,6 +26,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "config": stored.config_target,
     "yaml": stored.yaml_target,
     "http": fetched.http_target,
+    "body": served.body_target,
+    "wire": served.wire_target,
     "share": fetched.share_target,
     "git": fetched.git_target,
     "state": stored.state_target,

@@ -29,6 +29,7 @@ class _Impatient(H11Protocol):
     """Closes a connection on which no request has begun in time, however slowly it drips."""
 
     header_timeout_s: float
+    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -38,9 +39,20 @@ class _Impatient(H11Protocol):
         super().on_response_complete()
         self._expect_a_request()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._expect_nothing()
+
     def _expect_a_request(self) -> None:
-        served = self.cycle
-        self.loop.call_later(self.header_timeout_s, self._close_unless_begun, served)
+        self._expect_nothing()
+        self._waiting = self.loop.call_later(
+            self.header_timeout_s, self._close_unless_begun, self.cycle
+        )
+
+    def _expect_nothing(self) -> None:
+        # The clock holds on to the connection, and clients may come and go by the thousand.
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _close_unless_begun(self, served: object) -> None:
         # Another cycle than then: a request has come since, and its end starts the clock anew.

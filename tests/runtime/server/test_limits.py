@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from grokdist_runtime.runner import Runner
+from grokdist_runtime.server.app import make_app
+from grokdist_runtime.server.guard import ApiKeys
+from grokdist_runtime.server.http_server import HttpServer
 from grokdist_runtime.server.limits import Limits
 from tests.runtime.server.conftest import WAIT_S, Answered, Gate, Running, Serving, until
 
@@ -254,3 +259,23 @@ def test_what_is_counted(serving: Serving) -> None:
         by = {"path": "/v1/completions", "status": "200"}
         assert running.metric("grokdist_requests_total", **by) == 2
         assert running.metric("grokdist_requests_total", path="other", status="404") == 1
+
+
+class _Unplugged(asyncio.Transport):
+    def close(self) -> None:
+        pass
+
+
+def test_a_connection_that_is_gone_is_forgotten() -> None:
+    """Its clock is stopped: else clients that come and go would fill the memory for a while."""
+    loop = asyncio.new_event_loop()
+    service: Any = SimpleNamespace(limits=Limits())
+    server = HttpServer(make_app(service, keys=ApiKeys(())), service, on_ready=lambda: None)
+    server.config.load()
+    kind: Any = server.config.http_protocol_class
+    protocol = kind(server.config, server.server_state, {}, _loop=loop)
+    protocol.connection_made(_Unplugged())
+    assert [timer.cancelled() for timer in loop._scheduled] == [False]  # type: ignore[attr-defined]
+    protocol.connection_lost(None)
+    assert [timer.cancelled() for timer in loop._scheduled] == [True]  # type: ignore[attr-defined]
+    loop.close()
