@@ -59,7 +59,7 @@ def choose(platform: str, wanted: str | None, directory: Path | None) -> Kernels
 def _native(directory: Path | None) -> str:
     """Why there is no native kernel; empty if there is one."""
     from grokdist_runtime.native.build import build
-    from grokdist_runtime.native.grouped_matmul import register
+    from grokdist_runtime.native.library import register
 
     library = build(directory)
     if library.path is None:

@@ -14,10 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from grokdist_runtime.kv_cache import KVCache, extended
+from grokdist_runtime.native.row_products import row_products
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import dot, matmul, matmuls
 from grokdist_runtime.spec import ModelSpec
 
+_FEW_ROWS = 32
+_TABLE_PART = 1024
 # Large enough to vanish in the softmax, and finite: a row with no visible key gives no NaN.
 _MASKED = -1e30
 
@@ -53,9 +56,23 @@ def unembed(embedding: jax.Array, h: jax.Array, spec: ModelSpec) -> jax.Array:
     Returns:
         ``[n, vocab]`` float32, the same on every device.
     """
-    logits = dot("nd,vd->nv", h.astype(spec.dtype), embedding)
+    logits = _times_table(h.astype(spec.dtype), embedding, spec)
     gathered: jax.Array = lax.all_gather(logits, spec.rules.vocab, axis=1, tiled=True)
     return gathered * spec.config.output_multiplier_scale
+
+
+def _times_table(h: jax.Array, table: jax.Array, spec: ModelSpec) -> jax.Array:
+    """``[n, V]`` float32: the product of each row of ``h [n, D]`` with each of ``[V, D]``."""
+    if spec.kernels == "native" and h.shape[0] <= _FEW_ROWS:
+        return row_products(h, table)
+    if h.dtype == table.dtype:
+        return dot("nd,vd->nv", h, table)
+    # A part at a time, since XLA on a CPU writes the widened operand of a product to memory.
+    rows, width = table.shape
+    part = max(size for size in range(1, _TABLE_PART + 1) if rows % size == 0)
+    parts = table.reshape(-1, part, width)
+    products = lax.map(lambda part: dot("nd,vd->nv", h, part.astype(h.dtype)), parts)
+    return jnp.swapaxes(products, 0, 1).reshape(h.shape[0], rows)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, spec: ModelSpec) -> jax.Array:

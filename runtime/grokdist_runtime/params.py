@@ -130,7 +130,7 @@ def abstract_weights(spec: ModelSpec) -> Weights[ParamInfo]:
         for field, name in _LAYER_TENSORS.items()
     }
     return Weights(
-        embedding=_single(table[EMBEDDINGS], jnp.dtype(spec.dtype).name),
+        embedding=_single(table[EMBEDDINGS], jnp.dtype(spec.embedding_dtype).name),
         final_norm=_single(table[FINAL_NORM], "float32"),
         layers=LayerWeights(**layers),
     )

@@ -74,8 +74,9 @@ class Plan:
         config: The model.
         devices: What it is to run on.
         mesh: Devices along each axis.
-        dtype: Of the embedding; a CPU has float32 whatever was asked for.
-        cache_dtype: Of cached keys and values: ``dtype``, or ``int8`` with scales.
+        dtype: Of the embedding.
+        cache_dtype: Of cached keys and values: ``dtype``, on a CPU float32; or ``int8`` with
+            scales.
         context: Tokens of each sequence that there is to be room for.
         cache_tokens: The cache's bucket, which holds them.
         batch: Sequences at once.
@@ -207,23 +208,23 @@ def make_plan(
     check_kv_cache(kv_cache)
     shape = _mesh(config, devices, mesh, batch)
     on_host = devices.family == "host"
-    held = "float32" if on_host else asked
+    computed = "float32" if on_host else asked
     size = bucket_size(context)
     own = batch if batch % shape.data else batch // shape.data
-    cached = kv_cache or held
+    cached = kv_cache or computed
     cache = _cache_bytes(config, shape, cached, own, size)
     growing = cache // 2 if size > MIN_BUCKET else 0  # the smaller bucket, while it is copied
     per_device = Bytes(
-        weights=weight_bytes(config, shape, held).total,
+        weights=weight_bytes(config, shape, asked).total,
         kv_cache=cache,
-        activations=max(_activation_bytes(config, shape, held, own, size), growing),
+        activations=max(_activation_bytes(config, shape, computed, own, size), growing),
     )
     needed = per_device.total * (shape.devices if on_host else 1)
     return Plan(
         config=config,
         devices=devices,
         mesh=shape,
-        dtype=held,
+        dtype=asked,
         cache_dtype=cached,
         context=context,
         cache_tokens=size,

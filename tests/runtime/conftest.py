@@ -19,7 +19,7 @@ from grokdist_runtime.config import ModelConfig
 from grokdist_runtime.engine import Engine
 from grokdist_runtime.loader import load_weights
 from grokdist_runtime.native.build import build
-from grokdist_runtime.native.grouped_matmul import register
+from grokdist_runtime.native.library import register
 from grokdist_runtime.runner import Runner
 from grokdist_runtime.sharding import make_mesh
 from grokdist_runtime.spec import ModelSpec

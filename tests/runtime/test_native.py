@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ import pytest
 from grokdist_runtime.errors import DeviceError
 from grokdist_runtime.kernels import choose
 from grokdist_runtime.native import build as building
-from grokdist_runtime.native.grouped_matmul import grouped_matmul, register
+from grokdist_runtime.native.grouped_matmul import grouped_matmul
+from grokdist_runtime.native.library import register
+from grokdist_runtime.native.row_products import row_products
 from grokdist_runtime.quantised import Quantised, matmul
 from grokdist_runtime.sharding import make_mesh
 from grokdist_runtime.spec import ModelSpec
@@ -188,6 +191,27 @@ def test_matmul_is_dispatched(rng: np.random.Generator) -> None:
     check(call(x, 2), x, np.full(3, 5), [values, scales])
 
 
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 9])
+@pytest.mark.parametrize(("depth", "table_rows"), [(64, 128), (103, 150)])
+def test_rows_are_multiplied_with_those_of_a_table(
+    rows: int, depth: int, table_rows: int, dtype: Any, rng: np.random.Generator
+) -> None:
+    x = rng.normal(size=(rows, depth)).astype(np.float32)
+    table = jnp.asarray(rng.normal(size=(table_rows, depth)), dtype)
+    expected = x.astype(np.float64) @ np.asarray(table, np.float64).T
+    np.testing.assert_allclose(row_products(x, table), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_shapes_of_a_table_are_checked() -> None:
+    x = jnp.zeros((2, 8))
+    with pytest.raises(ValueError, match=r"expected \[R, K\] and \[V, K\]"):
+        row_products(x, jnp.zeros((4, 9)))
+    with pytest.raises(TypeError, match="float16"):
+        row_products(x, jnp.zeros((4, 8), jnp.float16))
+
+
 def test_unknown_and_unfit_kernels_are_refused() -> None:
     with pytest.raises(DeviceError, match="expected one of plain, native, pallas"):
         choose("cpu", "fast", None)
@@ -210,21 +234,27 @@ def test_processors_with_shorter_vectors_compute_the_same(
         cases[f"x{rows}"] = rng.normal(size=(rows, 344)).astype(np.float32)
         cases[f"m{rows}"] = rng.integers(-1, 6, rows).astype(np.int32)
     cases["m61"][:40] = 2  # many to one matrix
+    table = jnp.asarray(rng.normal(size=(70, 344)), jnp.bfloat16)
+    cases["table"] = np.asarray(table).view(np.uint16)
     np.savez(tmp_path / "cases.npz", **cases)
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
         "from grokdist_runtime.kernels import choose\n"
         "from grokdist_runtime.native.grouped_matmul import grouped_matmul\n"
+        "from grokdist_runtime.native.row_products import row_products\n"
+        "import jax.numpy as jnp\n"
         "work = Path(sys.argv[1]); c = np.load(work / 'cases.npz')\n"
         "assert choose('cpu', 'native', work / 'kernels').name == 'native'\n"
         "s = [(c['values'], c['scales'])]\n"
         "np.savez(work / 'found.npz', *(grouped_matmul(c[f'x{n}'], c[f'm{n}'], s)[0]"
-        " for n in (1, 3, 61)))"
+        " for n in (1, 3, 61)), row_products(c['x61'], c['table'].view(jnp.bfloat16)))"
     )
     child([sys.executable, "-c", code, str(tmp_path)])
     found = np.load(tmp_path / "found.npz")
     for at, rows in enumerate((1, 3, 61)):
         check(found[f"arr_{at}"], cases[f"x{rows}"], cases[f"m{rows}"], [values, scales])
+    expected = cases["x61"].astype(np.float64) @ np.asarray(table, np.float64).T
+    np.testing.assert_allclose(found["arr_3"], expected, rtol=1e-5, atol=1e-4)
 
 
 def child(command: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Compile the kernel with the machine's own C++ compiler, once, into a private directory.
+"""Compile the kernels with the machine's own C++ compiler, once, into a private directory.
 
 Built where it runs rather than when the package is installed: so it fits this processor and the
 headers of the very jaxlib that will call it, the wheel holds no binary, and a checkout needs no
@@ -23,7 +23,8 @@ from pathlib import Path
 
 from grokdist_runtime.private_directory import private_directory
 
-SOURCE = Path(__file__).with_name("grouped_matmul.cc")
+_FOLDER = Path(__file__).parent
+_SOURCES = tuple(_FOLDER / name for name in ("grouped_matmul.cc", "row_products.cc"))
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-exceptions", "-fno-rtti")
 _TIMEOUT_S = 120.0
 _MAX_REASON = 200
@@ -63,7 +64,7 @@ def build(directory: Path | None) -> Library:
     private_directory(directory)
     # What the user adds to $CXX stands last, so that it wins.
     command = [compiler[0], *_FLAGS, *_tuning(), f"-I{headers}", *compiler[1:]]
-    path = directory / f"grouped_matmul-{_key(command)}.so"
+    path = directory / f"kernels-{_key(command)}.so"
     if path.exists():
         return Library(path=path)
     return _compile(command, path)
@@ -74,7 +75,7 @@ def _compile(command: list[str], path: Path) -> Library:
         built = Path(work) / path.name
         try:
             done = subprocess.run(  # noqa: S603  # a compiler, with arguments of our own
-                [*command, str(SOURCE), "-o", str(built)],
+                [*command, *map(str, _SOURCES), "-o", str(built)],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -121,8 +122,7 @@ def _tuning() -> tuple[str, ...]:
 def _key(command: list[str]) -> str:
     """Of all that the result depends on; a home directory may be shared by several machines."""
     parts = [
-        *(path.read_bytes() for path in sorted(SOURCE.parent.glob("*.h"))),
-        SOURCE.read_bytes(),
+        *(path.read_bytes() for path in (*sorted(_FOLDER.glob("*.h")), *_SOURCES)),
         "\0".join(command).encode(),
         Path(command[0]).resolve().as_posix().encode(),
         importlib.metadata.version("jaxlib").encode(),

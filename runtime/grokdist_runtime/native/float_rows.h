@@ -126,7 +126,7 @@ constexpr int64_t kManyRows = 24;
 constexpr int64_t kBlockDepth = 64;
 
 // out[row][first : first + width] for the rows of one group.
-void few_rows(const Product& p, const Weights& w, const Group& group, int64_t first,
+inline void few_rows(const Product& p, const Weights& w, const Group& group, int64_t first,
               int64_t width) {
   const int64_t n = group.rows.size(), group_depth = p.depth / w.groups;
   const int8_t* values = w.values + group.matrix * p.depth * w.columns + first;
@@ -168,7 +168,7 @@ void few_rows(const Product& p, const Weights& w, const Group& group, int64_t fi
   }
 }
 
-void many_rows(const Product& p, const Weights& w, const Group& group, int64_t first,
+inline void many_rows(const Product& p, const Weights& w, const Group& group, int64_t first,
                int64_t width) {
   const int64_t n = group.rows.size(), group_depth = p.depth / w.groups;
   const int8_t* values = w.values + group.matrix * p.depth * w.columns;

@@ -11,13 +11,14 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
+#include "ffi.h"
 #include "float_rows.h"
 #include "integer_rows.h"
 #include "stack.h"
 #include "threads.h"
-#include "xla/ffi/api/c_api.h"
 
 namespace {
 
@@ -28,27 +29,10 @@ struct Job {
   const Group* group;
   int64_t first;
   int64_t width;
+  // For a row alone: these groups of scales, each to a row of `parts [G, N]`.
+  int64_t begin, end;
+  float* parts;
 };
-
-XLA_FFI_Error* metadata(XLA_FFI_CallFrame* frame) {
-  auto* extension = reinterpret_cast<XLA_FFI_Metadata_Extension*>(frame->extension_start);
-  extension->metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-  extension->metadata->api_version.minor_version = XLA_FFI_API_MINOR;
-  return nullptr;
-}
-
-bool asks_for_metadata(const XLA_FFI_CallFrame* frame) {
-  return frame->extension_start != nullptr &&
-         frame->extension_start->type == XLA_FFI_Extension_Metadata;
-}
-
-XLA_FFI_Buffer* argument(const XLA_FFI_CallFrame* frame, int64_t i) {
-  return static_cast<XLA_FFI_Buffer*>(frame->args.args[i]);
-}
-
-XLA_FFI_Buffer* result(const XLA_FFI_CallFrame* frame, int64_t i) {
-  return static_cast<XLA_FFI_Buffer*>(frame->rets.rets[i]);
-}
 
 // Columns of a job: wide, since a row's run of memory is then long, but a few for each thread, and
 // no wider than their sums fit the first-level cache.
@@ -60,13 +44,19 @@ int64_t job_width(int64_t all_columns, int64_t rows, int64_t threads) {
   return width < 256 ? 256 : (width + 63) / 64 * 64;
 }
 
+// out[c] = the sum of parts[g][c].
+void add_parts(const float* parts, int64_t groups, int64_t columns, float* out) {
+  std::memcpy(out, parts, sizeof(float) * columns);
+  for (int64_t g = 1; g < groups; ++g)
+    for (int64_t c = 0; c < columns; ++c) out[c] += parts[g * columns + c];
+}
+
 }  // namespace
 
 // Arguments: x [R, K] float32; matrix [P] int32, P a multiple of R, below 0 for a row that is to be
 // zero; then for each stack its values [..., K, N] int8 and its scales [..., G, N] float32.
 // Results: [P, N] float32 for each stack; row i is x[i * R / P] times stack[matrix[i]].
-extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* grouped_matmul(
-    XLA_FFI_CallFrame* frame) {
+GROKDIST_KERNEL grouped_matmul(XLA_FFI_CallFrame* frame) {
   if (asks_for_metadata(frame)) return metadata(frame);
   const XLA_FFI_Buffer* x = argument(frame, 0);
   const XLA_FFI_Buffer* matrix = argument(frame, 1);
@@ -102,26 +92,46 @@ extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* grouped_matmul(
   if (groups.empty()) return nullptr;
 
   const int64_t threads = thread_count(frame);
+  const int64_t matrices = groups.size() * stacks.size();
   int64_t all_columns = 0;
   for (const Weights& w : stacks) all_columns += w.columns * groups.size();
   std::vector<Job> jobs;
+  std::vector<std::unique_ptr<float[]>> parts;  // of matrices whose groups are shared out
   for (const Group& group : groups) {
-    const int64_t width = job_width(all_columns, group.rows.size(), threads);
-    for (const Weights& w : stacks)
-      for (int64_t c = 0; c < w.columns; c += width)
-        jobs.push_back({&w, &group, c, c + width < w.columns ? width : w.columns - c});
+    for (const Weights& w : stacks) {
+      const bool alone = group.rows.size() == 1 && integers_fit(product.depth, w.groups);
+      int64_t width = job_width(all_columns, group.rows.size(), threads), runs = 1;
+      if (alone && width < w.columns) {
+        // Cut along the groups first: a job then reads one run of memory.
+        runs = (2 * threads + matrices - 1) / matrices;
+        runs = runs < w.groups ? runs : w.groups;
+        width = job_width(all_columns * runs, 1, threads);
+      }
+      float* to = w.out + group.rows[0] * w.columns;
+      if (alone && w.groups > 1)
+        to = parts.emplace_back(new float[w.groups * w.columns]).get();
+      for (int64_t run = 0; run < runs; ++run)
+        for (int64_t c = 0; c < w.columns; c += width)
+          jobs.push_back({&w, &group, c, c + width < w.columns ? width : w.columns - c,
+                          run * w.groups / runs, (run + 1) * w.groups / runs,
+                          alone ? to : nullptr});
+    }
   }
   parallel(frame, threads, jobs.size(), [&](int64_t i) {
-    const auto& [weights, group, first, width] = jobs[i];
-    if (group->rows.size() > 1 || !integers_fit(product.depth, weights->groups)) {
-      float_rows(product, *weights, *group, first, width);
+    const Job& job = jobs[i];
+    if (job.parts == nullptr) {
+      float_rows(product, *job.weights, *job.group, job.first, job.width);
       return;
     }
-    // Each job rounds the row for itself: that costs less than to wait for another.
-    const int64_t row = group->rows[0];
-    const float* x = product.x + row / product.fan * product.depth;
-    const Rounded rounded = round_row(x, product.depth, weights->groups);
-    integer_row(product, rounded, *weights, group->matrix, row, first, width);
+    for (int64_t g = job.begin; g < job.end; ++g)
+      integer_group(product, *job.weights, job.group->matrix, job.group->rows[0], g, job.first,
+                    job.width, job.parts + g * job.weights->columns);
   });
+  // Added in the order of the groups, so that the result does not depend on the number of threads.
+  int64_t next = 0;
+  for (const Group& group : groups)
+    for (const Weights& w : stacks)
+      if (group.rows.size() == 1 && w.groups > 1 && integers_fit(product.depth, w.groups))
+        add_parts(parts[next++].get(), w.groups, w.columns, w.out + group.rows[0] * w.columns);
   return nullptr;
 }

@@ -1,38 +1,16 @@
-"""The kernel as a JAX operation, for programs that run on a CPU.
+"""The kernel for int8 matrices in a stack as a JAX operation, for programs that run on a CPU.
 
 ``grouped_matmul.cc`` says what it computes and trusts the shapes that are checked here.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from grokdist_runtime.errors import DeviceError
-
-_TARGET = "grokdist_grouped_matmul"
-_loaded: dict[str, ctypes.CDLL] = {}
-
-
-def register(library: Path) -> None:
-    """Loads the library into this process, once, and makes it known to XLA.
-
-    Raises:
-        DeviceError: The library cannot be loaded, or XLA refuses it.
-    """
-    if _TARGET in _loaded:
-        return
-    try:
-        loaded = ctypes.CDLL(str(library))
-        capsule = jax.ffi.pycapsule(loaded.grouped_matmul)
-        jax.ffi.register_ffi_target(_TARGET, capsule, platform="cpu")
-    except Exception as error:  # XLA's own error type is not public
-        raise DeviceError(f"the native kernel cannot be used: {error}") from error
-    _loaded[_TARGET] = loaded
+from grokdist_runtime.native.library import target
 
 
 def grouped_matmul(
@@ -74,6 +52,6 @@ def grouped_matmul(
         jax.ShapeDtypeStruct((matrix.shape[0], values.shape[-1]), jnp.float32)
         for values, _ in stacks
     ]
-    call = jax.ffi.ffi_call(_TARGET, results)
+    call = jax.ffi.ffi_call(target("grouped_matmul"), results)
     out: list[jax.Array] = list(call(x, matrix, *(array for stack in stacks for array in stack)))
     return out

@@ -25,11 +25,12 @@ namespace grokdist {
 constexpr int kBytes = 3;
 constexpr int32_t kLargest = 127 * 65536;  // leaves room to round up
 
-// One row: x[k] is about step[g] * (65536 * bytes[0][k] + 256 * bytes[1][k] + bytes[2][k]).
+// One row's part that shares a step: x[k] is about
+// step * (65536 * bytes[0][k] + 256 * bytes[1][k] + bytes[2][k]).
 struct Rounded {
-  std::vector<int8_t> bytes[kBytes];  // [K]
-  std::vector<float> step;            // [G]
-  std::vector<int32_t> sum[kBytes];   // [G], times 128
+  std::vector<int8_t> bytes[kBytes];
+  float step;
+  int32_t sum[kBytes];  // of the bytes, times 128
 };
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
@@ -41,44 +42,34 @@ inline bool integers_fit(int64_t depth, int64_t groups) {
 
 inline __mmask16 lanes(int64_t left) { return left >= 16 ? 0xffff : (1u << left) - 1; }
 
-// Rounds x[begin : begin + depth], which share a step.
-inline void round_group(const float* x, int64_t begin, int64_t depth, int64_t g, Rounded& to) {
+inline Rounded rounded(const float* x, int64_t depth) {
   __m512 largest = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
   for (int64_t k = 0; k < depth; k += 16) {
-    const __m512 values = _mm512_maskz_loadu_ps(lanes(depth - k), x + begin + k);
+    const __m512 values = _mm512_maskz_loadu_ps(lanes(depth - k), x + k);
     largest = _mm512_max_ps(largest, _mm512_abs_ps(values));
     odd = _mm512_fmadd_ps(values, _mm512_setzero_ps(), odd);  // 0 unless one is no number
   }
   const float size = _mm512_reduce_max_ps(largest);
   const bool finite = _mm512_reduce_add_ps(odd) == 0;
+  Rounded to;
   // Where a value is not finite no result is a number.
-  to.step[g] = finite ? size / kLargest : NAN;
+  to.step = finite ? size / kLargest : NAN;
   const __m512 inverse = _mm512_set1_ps(finite && size > 0 ? kLargest / size : 0);
+  for (auto& bytes : to.bytes) bytes.resize(depth);
   __m512i sum[kBytes] = {};
   for (int64_t k = 0; k < depth; k += 16) {
     const __mmask16 mask = lanes(depth - k);
     __m512i rest = _mm512_setzero_si512();
     if (finite)
-      rest = _mm512_cvtps_epi32(
-          _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + begin + k), inverse));
+      rest = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + k), inverse));
     for (int b = kBytes - 1; b >= 0; --b) {
       const __m512i byte = _mm512_srai_epi32(_mm512_slli_epi32(rest, 24), 24);
       rest = _mm512_srai_epi32(_mm512_sub_epi32(rest, byte), 8);
-      _mm512_mask_cvtepi32_storeu_epi8(to.bytes[b].data() + begin + k, mask, byte);
+      _mm512_mask_cvtepi32_storeu_epi8(to.bytes[b].data() + k, mask, byte);
       sum[b] = _mm512_add_epi32(sum[b], byte);
     }
   }
-  for (int b = 0; b < kBytes; ++b) to.sum[b][g] = 128 * _mm512_reduce_add_epi32(sum[b]);
-}
-
-inline Rounded round_row(const float* x, int64_t depth, int64_t groups) {
-  Rounded to;
-  to.step.resize(groups);
-  for (int b = 0; b < kBytes; ++b) {
-    to.bytes[b].resize(depth);
-    to.sum[b].resize(groups);
-  }
-  for (int64_t g = 0; g < groups; ++g) round_group(x, g * (depth / groups), depth / groups, g, to);
+  for (int b = 0; b < kBytes; ++b) to.sum[b] = 128 * _mm512_reduce_add_epi32(sum[b]);
   return to;
 }
 
@@ -138,61 +129,55 @@ inline void reorder(const __m512i* at, __m512i* in_order) {
   in_order[3] = _mm512_shuffle_i32x4(odd_left, odd_right, 0xdd);
 }
 
-// out[c] (+)= scale[c] * step * the sum of the tile's column c, for `columns` of them.
-inline void add_scaled(const Sums& sums, const Rounded& x, int64_t group, const float* scale,
-                       int64_t columns, float* out) {
+// out[c] = scale[c] * step * the sum of the tile's column c, for `columns` of them.
+inline void put_scaled(const Sums& sums, const Rounded& x, const float* scale, int64_t columns,
+                       float* out) {
   __m512i in_order[kBytes][4];
   for (int b = 0; b < kBytes; ++b) reorder(sums.at[b], in_order[b]);
   for (int i = 0; i < 4 && 16 * i < columns; ++i) {
     const __mmask16 mask = lanes(columns - 16 * i);
     __m512 sum = _mm512_setzero_ps();
     for (int b = 0; b < kBytes; ++b) {
-      const __m512i exact = _mm512_sub_epi32(in_order[b][i], _mm512_set1_epi32(x.sum[b][group]));
+      const __m512i exact = _mm512_sub_epi32(in_order[b][i], _mm512_set1_epi32(x.sum[b]));
       sum = _mm512_fmadd_ps(sum, _mm512_set1_ps(256), _mm512_cvtepi32_ps(exact));
     }
-    const __m512 factor = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scale + 16 * i),
-                                        _mm512_set1_ps(x.step[group]));
-    const __m512 before =
-        group == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, out + 16 * i);
-    _mm512_mask_storeu_ps(out + 16 * i, mask, _mm512_fmadd_ps(sum, factor, before));
+    const __m512 factor =
+        _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scale + 16 * i), _mm512_set1_ps(x.step));
+    _mm512_mask_storeu_ps(out + 16 * i, mask, _mm512_mul_ps(sum, factor));
   }
 }
 
-// out[first : first + width] for one row and one matrix.
-inline void integer_row(const Product& p, const Rounded& x, const Weights& w, int64_t matrix,
-                        int64_t row, int64_t first, int64_t width) {
+// out[first : first + width] for one row and the rows of one group of scales of one matrix.
+inline void integer_group(const Product& p, const Weights& w, int64_t matrix, int64_t row,
+                          int64_t group, int64_t first, int64_t width, float* out) {
   const int64_t depth = p.depth / w.groups, tiles = (width + kTile - 1) / kTile;
-  const int8_t* values = w.values + matrix * p.depth * w.columns + first;
-  const float* scales = w.scales + matrix * w.groups * w.columns + first;
-  float* out = w.out + row * w.columns + first;
+  const int64_t at = matrix * w.groups + group;
+  const int8_t* values = w.values + at * depth * w.columns + first;
+  const float* scales = w.scales + at * w.columns + first;
+  const Rounded x = rounded(p.x + row / p.fan * p.depth + group * depth, depth);
   std::vector<Sums> sums(tiles);
-  for (int64_t g = 0; g < w.groups; ++g) {
-    std::memset(static_cast<void*>(sums.data()), 0, sizeof(Sums) * tiles);
-    for (int64_t q = 0; q < depth / 4; q += kStreamQuads) {
-      const int64_t quads = depth / 4 - q < kStreamQuads ? depth / 4 - q : kStreamQuads;
-      const int64_t k = g * depth + 4 * q;
-      const int8_t* bytes[kBytes];
-      for (int b = 0; b < kBytes; ++b) bytes[b] = x.bytes[b].data() + k;
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t left = width - t * kTile;
-        const __mmask64 mask = left >= kTile ? ~0ull : (1ull << left) - 1;
-        add_quads(values + k * w.columns + t * kTile, w.columns, mask, quads, bytes, &sums[t]);
-      }
-    }
+  for (int64_t q = 0; q < depth / 4; q += kStreamQuads) {
+    const int64_t quads = depth / 4 - q < kStreamQuads ? depth / 4 - q : kStreamQuads;
+    const int8_t* bytes[kBytes];
+    for (int b = 0; b < kBytes; ++b) bytes[b] = x.bytes[b].data() + 4 * q;
     for (int64_t t = 0; t < tiles; ++t) {
       const int64_t left = width - t * kTile;
-      add_scaled(sums[t], x, g, scales + g * w.columns + t * kTile, left < kTile ? left : kTile,
-                 out + t * kTile);
+      const __mmask64 mask = left >= kTile ? ~0ull : (1ull << left) - 1;
+      add_quads(values + 4 * q * w.columns + t * kTile, w.columns, mask, quads, bytes, &sums[t]);
     }
+  }
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t left = width - t * kTile;
+    put_scaled(sums[t], x, scales + t * kTile, left < kTile ? left : kTile,
+               out + first + t * kTile);
   }
 }
 
 #else
 
 inline bool integers_fit(int64_t, int64_t) { return false; }
-inline Rounded round_row(const float*, int64_t, int64_t) { return {}; }
-inline void integer_row(const Product&, const Rounded&, const Weights&, int64_t, int64_t, int64_t,
-                        int64_t) {}
+inline void integer_group(const Product&, const Weights&, int64_t, int64_t, int64_t, int64_t,
+                          int64_t, float*) {}
 
 #endif
 

@@ -29,13 +29,13 @@ struct Work {
   }
 };
 
-void help(void* data) {
+inline void help(void* data) {
   auto* work = static_cast<std::shared_ptr<Work>*>(data);
   (*work)->take();
   delete work;
 }
 
-int64_t thread_count(const XLA_FFI_CallFrame* frame) {
+inline int64_t thread_count(const XLA_FFI_CallFrame* frame) {
   int64_t count = 1;
   XLA_FFI_ThreadPool_NumThreads_Args args = {};
   args.struct_size = XLA_FFI_ThreadPool_NumThreads_Args_STRUCT_SIZE;
