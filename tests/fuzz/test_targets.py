@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grokdist.errors import UsageError
+from tests.fuzz.__main__ import gather
 from tests.fuzz.mutation import any_bytes
 from tests.fuzz.target import REPOSITORY, Target
 from tests.fuzz.targets import FINDS, TARGETS, make
@@ -110,18 +111,35 @@ def test_the_watch_sees(
     assert [path.read_bytes() for path in (tmp_path / "finds").iterdir()] == [b"input"]
 
 
-def test_a_run_counts_what_it_tried(tmp_path: Path) -> None:
-    bounds = ("--inputs", "300", "--seconds", "60")
-    kept = ("--json", str(tmp_path / "r.json"), "--keep", str(tmp_path))
-    ended = subprocess.run(
-        (sys.executable, "-m", "tests.fuzz", "http", "--engine", "plain", *bounds, *kept),
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    result = json.loads((tmp_path / "r.json").read_text("utf-8"))
-    assert 300 <= result["inputs"] < 400
-    assert result["accepted"] + result["refused"] == result["inputs"]
-    assert min(result["accepted"], result["refused"]) > 30
-    assert f"| http | plain | {result['inputs']} |" in ended.stdout
+def test_a_run_counts_what_it_tried_and_goes_on_from_there(tmp_path: Path) -> None:
+    kept = ["--results", str(tmp_path / "r.jsonl"), "--keep", str(tmp_path)]
+    for inputs in (200, 300):
+        bounds = ("--engine", "plain", "--seconds", "60", "--inputs", str(inputs))
+        ended = subprocess.run(
+            (sys.executable, "-m", "tests.fuzz", "http", *bounds, *kept),
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+    lines = (tmp_path / "r.jsonl").read_text("utf-8").splitlines()
+    first, second = (json.loads(line) for line in lines)
+    assert 200 <= first["inputs"] < 300
+    inputs = first["inputs"] + second["inputs"]
+    assert 300 <= inputs < 400
+    for result in (first, second):
+        assert result["accepted"] + result["refused"] == result["inputs"]
+        assert min(result["accepted"], result["refused"]) > 10
+    assert f"| http | plain | 2 | {inputs} |" in ended.stdout
+
+
+def test_runs_of_a_target_are_added() -> None:
+    run = {"target": "http", "engine": "plain", "inputs": 10, "accepted": 4, "refused": 6}
+    run |= {"seconds": 1.5, "slowest_ms": 2.0, "peak_mib": 30, "grown_mib": 0.5, "finds": ["a"]}
+    worse = {**run, "slowest_ms": 3.0, "peak_mib": 20, "grown_mib": 1.0, "finds": ["b"]}
+    (whole,) = gather([run, worse])
+    assert (whole["runs"], whole["inputs"], whole["accepted"], whole["seconds"]) == (2, 20, 8, 3.0)
+    assert (whole["slowest_ms"], whole["peak_mib"], whole["grown_mib"]) == (3.0, 30, 1.0)
+    assert whole["finds"] == ["a", "b"]
+    other = {**run, "engine": "atheris"}
+    assert [each["engine"] for each in gather([run, other])] == ["atheris", "plain"]
