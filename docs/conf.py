@@ -23,6 +23,7 @@ author = "The grokdist authors"
 html_title = "grokdist"
 html_theme = "furo"
 html_copy_source = False
+html_show_copyright = False
 html_show_sourcelink = False
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
@@ -41,11 +42,19 @@ def _write_commands(_: object) -> None:
     from grokdist.cli.main import app
 
     command = typer.main.get_command(app)
+    _whole_sentences(command)
     text = get_docs_for_click(
         obj=command, ctx=typer.Context(command), name="grokdist", title="Commands"
     )
     if not _COMMANDS.exists() or _COMMANDS.read_text("utf-8") != text:
         _COMMANDS.write_text(text, "utf-8")
+
+
+def _whole_sentences(command: Any) -> None:
+    """Let lists of commands say what their first lines say, which are cut off otherwise."""
+    for each in getattr(command, "commands", {}).values():
+        each.short_help = (each.help or "").strip().partition("\n")[0]
+        _whole_sentences(each)
 
 
 def _carry_along(_: object, docname: str, source: list[str]) -> None:

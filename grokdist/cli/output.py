@@ -97,8 +97,9 @@ def _tame(text: str) -> str:
 
 
 def _styled(text: str, colour: str, stream: TextIO) -> str:
-    """Colour a word on a terminal, honouring ``NO_COLOR``."""
-    if os.environ.get("NO_COLOR") or not stream.isatty():
+    """Colour a word on a terminal that has colours, honouring ``NO_COLOR``."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") in _DUMB
+    if plain or not stream.isatty():
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,10 +102,15 @@ def _one(store: Store, model: str) -> Placed:
             hint="grokdist list",
         )
     if len(found) > 1:
+        names = [f"{each.name}@{each.short}" for each in found]
+        # One release in several folders is told apart by the folder alone.
+        unique = names.count(names[0]) == 1
         raise UsageError(
-            f"{model} is here in {len(found)} releases; expected one of "
-            + ", ".join(f"{each.name}@{each.short} in {each.directory}" for each in found),
-            hint=f"grokdist rm {found[0].name}@{found[0].short}",
+            f"{model} is here {len(found)} times; expected one of "
+            + ", ".join(
+                f"{name} in {each.directory}" for name, each in zip(names, found, strict=True)
+            ),
+            hint=f"grokdist rm {names[0] if unique else shlex.quote(str(found[0].directory))}",
         )
     return found[0]
 

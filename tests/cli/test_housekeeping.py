@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,17 @@ def test_rm_of_several_releases_asks_for_one(cli: Cli, tmp_path: Path) -> None:
     assert "tiny@aaaaaaaaaaaa" in ended.err
     assert cli("rm", f"{NAME}@bbb", "--yes").code == 0
     assert (old.exists(), new.exists()) == (True, False)
+
+
+def test_rm_of_one_release_in_two_folders_asks_for_a_folder(cli: Cli, tmp_path: Path) -> None:
+    inside, outside = _fetch(cli, tmp_path), _fetch(cli, tmp_path, "--dir", tmp_path / "mine")
+    ended = cli("rm", NAME, "--yes")
+    assert ended.code == 2
+    hinted = shlex.split(ended.err.partition("hint: grokdist ")[2])
+    assert hinted[0] == "rm"
+    assert cli(*hinted, "--yes").code == 0
+    assert [each.exists() for each in (inside, outside)] == [hinted[1] != str(inside), True]
+    assert cli("rm", NAME, "--yes").code == 0
 
 
 def test_rm_forgets_a_folder_outside_and_deletes_it_only_when_told(

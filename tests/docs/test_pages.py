@@ -33,7 +33,7 @@ def to_run(page: str) -> list[str]:
 
 
 # Reference and decisions hold no commands to follow.
-PAGES = sorted(
+PAGES = ["../README.md"] + sorted(
     path.relative_to(DOCS).as_posix()
     for path in DOCS.rglob("*.md")
     if path.parent.name not in ("adr", "reference")
