@@ -74,6 +74,7 @@ class Shell:
             stderr=theirs,
         )
         os.close(theirs)
+        self.until(_PROMPT)
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -168,7 +169,6 @@ def main() -> None:
     with new_home() as home:
         shell = Shell(home)
         try:
-            shell.until(_PROMPT)
             for part in PARTS:
                 begun = time.monotonic()
                 shown = [as_text("$ " + play(shell, line), home) for line in part.lines]

@@ -1,15 +1,18 @@
-"""First steps from Python: fetch a model, prove it, open it, measure it, let it write.
+"""A study in small: fetch a model, prove it, open it, measure it, let it write, keep a record.
 
     python docs/examples/first_steps.py            # grok-mini, which the package ships
     python docs/examples/first_steps.py MODEL
 
-A start for a study: put your own texts into ``TEXTS``, and your own question into ``measure``.
+A start for your own: put your texts into ``TEXTS``, and your question into ``measure``. What was
+measured on which bytes is written to ``first-steps.json``, so that others can repeat it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import sys
+from pathlib import Path
 
 import grokdist
 from grokdist.errors import GrokdistError
@@ -24,7 +27,7 @@ TEXTS = {
 }
 
 
-def get(model: str) -> None:
+def get(model: str) -> grokdist.Verified:
     """Fetch, and prove again what is on the disk."""
     fetched = grokdist.fetch(model)
     print(f"{fetched.model}: {fetched.files} files, {fetched.bytes:,} bytes, {fetched.directory}")
@@ -32,6 +35,7 @@ def get(model: str) -> None:
     if not report.ok:
         raise SystemExit(f"damaged: {report.missing} {report.mismatched} {report.extra}")
     print(f"verified in {report.seconds:.1f} s")
+    return report
 
 
 def measure(engine: Engine, text: str) -> float:
@@ -50,13 +54,28 @@ def write(engine: Engine, start: str) -> None:
     print()
 
 
+def keep(report: grokdist.Verified, bits: dict[str, float]) -> None:
+    """Write down what was measured, and on what."""
+    record = {
+        "grokdist": grokdist.__version__,
+        "model": report.model,
+        "revision": report.revision,
+        "files": report.files,
+        "bytes": report.bytes,
+        "bits_a_byte": bits,
+    }
+    Path("first-steps.json").write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+
+
 def main(model: str = "grok-mini") -> int:
     """Do all of it; errors end with a sentence."""
     try:
-        get(model)
+        report = get(model)
         engine = grokdist.open_model(model)
-        for name, text in TEXTS.items():
-            print(f"{name}: {measure(engine, text):.2f} bits a byte")
+        bits = {name: measure(engine, text) for name, text in TEXTS.items()}
+        for name, value in bits.items():
+            print(f"{name}: {value:.2f} bits a byte")
+        keep(report, bits)
         write(engine, "Once more unto the breach")
     except (GrokdistError, RuntimeModelError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 
-def _run(repository: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+def _run(repository: Path, folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, repository / "docs/examples/first_steps.py", *argv],
+        cwd=folder,
         env={
             **os.environ,
             "PYTHONPATH": f"{repository}{os.pathsep}{repository / 'runtime'}",
@@ -28,18 +30,21 @@ def _run(repository: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_first_steps(repository: Path) -> None:
-    ended = _run(repository)
+def test_first_steps(repository: Path, tmp_path: Path) -> None:
+    ended = _run(repository, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "verified in" in ended.stdout
     bits = dict(re.findall(r"^(.+): ([\d.]+) bits a byte$", ended.stdout, re.MULTILINE))
     # A model of this language expects the play, and not its words in another order.
     assert float(bits["the play"]) < float(bits["shuffled"])
     assert "Once more unto the breach" in ended.stdout
+    record = json.loads((tmp_path / "first-steps.json").read_text("utf-8"))
+    assert f"{record['model']}: {record['files']} files" in ended.stdout
+    assert record["bits_a_byte"].keys() == bits.keys()
 
 
-def test_first_steps_with_an_unknown_model(repository: Path) -> None:
-    ended = _run(repository, "nobody-knows")
+def test_first_steps_with_an_unknown_model(repository: Path, tmp_path: Path) -> None:
+    ended = _run(repository, tmp_path, "nobody-knows")
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: ")
     assert "Traceback" not in ended.stderr

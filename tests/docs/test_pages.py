@@ -33,11 +33,14 @@ def to_run(page: str) -> list[str]:
 
 
 # Reference and decisions hold no commands to follow.
-PAGES = ["../README.md"] + sorted(
-    path.relative_to(DOCS).as_posix()
-    for path in DOCS.rglob("*.md")
-    if path.parent.name not in ("adr", "reference")
-)
+PAGES = [
+    "../README.md",
+    *sorted(
+        path.relative_to(DOCS).as_posix()
+        for path in DOCS.rglob("*.md")
+        if path.parent.name not in ("adr", "reference")
+    ),
+]
 RUN = [page for page in PAGES if to_run((DOCS / page).read_text("utf-8"))]
 
 
