@@ -21,6 +21,7 @@ PAGES = sorted(
 )
 BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`grokdist ([^`]+)`")
+REDIRECTED = re.compile(r"\s\d*>[>&]?\s*\S+")
 ENDS = re.compile(r"[;&|()<>]+")
 PROMPT = "$ "
 
@@ -35,7 +36,7 @@ def commands(text: str) -> list[list[str]]:
         for line in lines:
             if "grokdist" not in line:
                 continue
-            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer = shlex.shlex(REDIRECTED.sub(" ", line), posix=True, punctuation_chars=True)
             lexer.whitespace_split = True
             words: list[str] = []
             for word in [*lexer, ";"]:
@@ -65,9 +66,8 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def test_commands_are_found_where_they_stand() -> None:
-    page = (
-        "```sh\ngrokdist a 'b c' # d\nx && grokdist e | y\nfor z in 1; do grokdist f; done\n```\n"
-    )
+    page = "```sh\ngrokdist a 'b c' > x 2>&1 # d\nx && grokdist e | y\n```\n"
+    page += "```sh\nfor z in 1; do grokdist f; done\n```\n"
     page += "```text\n$ grokdist g \\\n  h\ngrokdist: said\n```\n"
     assert commands(page) == [["a", "b c"], ["e"], ["f"], ["g", "h"]]
 
