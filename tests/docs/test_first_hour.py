@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.first_hour_steps import INTERRUPT, PARTS, Line
+from tools.first_hour_steps import PARTS, Line
 from tools.record_first_hour import RecordingError, Shell, as_text, page, play
 
 
@@ -34,8 +34,7 @@ def test_a_shell_is_typed_into(tmp_path: Path) -> None:
         assert as_text(f"$ {failed}", tmp_path) == "$ (exit 7)\n[7]"
         with pytest.raises(RecordingError, match="ended with 1"):
             play(shell, Line(text="false"))
-        asked = Line(text="read -r name; echo \"'$name'\"; sleep 60", code=130)
-        ask = Line(text=asked.text, code=130, then=((r"\n", "Ann\n"), ("'Ann'", INTERRUPT)))
+        ask = Line(text="read -r name; echo \"'$name'\"", then=((r"\n", "Ann\n"),))
         assert "'Ann'" in play(shell, ask)
     finally:
         shell.close()
