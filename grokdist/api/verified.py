@@ -158,7 +158,7 @@ def open_verified(
         raise TrustError(
             f"nothing vouches for the bytes in {stored.directory};"
             " expected the receipt of a fetch, got a directory without one",
-            hint=f"grokdist {act} --model {stored.directory} --unsafe-unverified",
+            hint=_unverified_hint(act, stored.directory),
         )
     trusted = manifest_of(stored, None, voice)
     manifest = trusted.manifest
@@ -167,7 +167,7 @@ def open_verified(
         raise TrustError(
             f"nothing vouches for the bytes in {stored.directory}: its manifest is not signed,"
             " and it was not fetched on this machine",
-            hint=f"grokdist {act} --model {stored.directory} --unsafe-unverified",
+            hint=_unverified_hint(act, stored.directory),
         )
     sources = stored.receipt.source_bytes if stored.receipt is not None else ()
     obey(
@@ -202,6 +202,13 @@ def hold(directory: Path) -> Use:
 
     with ModelTree(directory) as tree:
         return Use(tree)
+
+
+def _unverified_hint(act: str, directory: Path) -> str:
+    """What to do about a directory that nothing vouches for; not everything is done with such."""
+    if act == "convert":
+        return f"grokdist fetch MODEL --dir {directory}, which keeps the files that are right"
+    return f"grokdist {act} --model {directory} --unsafe-unverified"
 
 
 def _largest_that_fits(

@@ -5,6 +5,7 @@ README's table is checked against ``ExitCode`` and ``MEANINGS`` by a test.
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 from grokdist import errors
@@ -62,8 +63,20 @@ _RUNTIME_BY_NAME: dict[str, ExitCode] = {
 }
 
 
+def out_of_room(error: BaseException | None) -> bool:
+    """True where an error is, or was raised because of, a disk that is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__
+    return False
+
+
 def exit_code_for(error: Exception) -> ExitCode:
     """The exit code that an error ends with; ``FAILURE`` for those without one of their own."""
+    # Whatever could not be written, and whoever found it out.
+    if out_of_room(error):
+        return ExitCode.RESOURCES
     for kind, code in _BY_CLASS:
         if isinstance(error, kind):
             return code

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
@@ -44,9 +43,9 @@ from grokdist.cli import (
     torrent,
     verify,
 )
-from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for
+from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for, out_of_room
 from grokdist.cli.output import Output
-from grokdist.errors import GrokdistError
+from grokdist.errors import GrokdistError, ResourceError
 from grokdist.settings import config_path, load_config
 
 app = typer.Typer(
@@ -61,6 +60,10 @@ app = typer.Typer(
 )
 
 
+_begun: list[str] = []
+"""The command that was begun: from then on it says itself how it ends."""
+
+
 def _reported(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a command raises into one sentence, a hint and an exit code."""
 
@@ -68,6 +71,7 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
     def run_command(*args: Any, **kwargs: Any) -> None:
         out = Output(json=bool(kwargs.get("json")))
         try:
+            _begun.append(command.__name__)
             command(*args, **kwargs)
         except GrokdistError as error:
             _fail(out, error, error.hint)
@@ -76,10 +80,10 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(ExitCode.FAILURE) from None
         except KeyboardInterrupt:
-            out.error("interrupted", "run the same command again to go on", ExitCode.INTERRUPTED)
+            _say_interrupted(out)
             raise SystemExit(ExitCode.INTERRUPTED) from None
         except OSError as error:
-            _fail(out, error, None)
+            _fail(out, _worded(error), None)
         except Exception as error:
             if type(error).__name__ == "JaxRuntimeError" and not kwargs.get("verbose"):
                 # Also what a process meets whose partner in a sum over machines has ended.
@@ -91,8 +95,24 @@ def _reported(command: Callable[..., None]) -> Callable[..., None]:
     return run_command
 
 
+def _say_interrupted(out: Output) -> None:
+    out.error("interrupted", "run the same command again to go on", ExitCode.INTERRUPTED)
+
+
+def _worded(error: OSError) -> Exception:
+    """An error of the system in words, without its number."""
+    if error.strerror is None:
+        return error
+    where = "" if error.filename is None else f"{error.filename}: "
+    told = GrokdistError(f"{where}{error.strerror}")
+    told.__cause__ = error
+    return told
+
+
 def _fail(out: Output, error: Exception, hint: str | None) -> NoReturn:
     code = exit_code_for(error)
+    if out_of_room(error) and not isinstance(error, ResourceError):
+        hint = "free some space and run the same command again"
     out.error(str(error), hint, code)
     raise SystemExit(code) from None
 
@@ -175,8 +195,6 @@ def main() -> None:
     """Run the command line; ends the process with one of ``ExitCode``."""
     # Imports make many objects and no garbage: by default the collector takes a fifth of the start.
     gc.set_threshold(50_000, 20, 20)
-    # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     asked = completion.ASKED in os.environ
     if asked:
         completion.prepare()
@@ -192,5 +210,8 @@ def main() -> None:
             prog_name=completion.PROGRAM, complete_var=completion.ASKED, default_map=config
         )
     except SystemExit as end:
+        if end.code == ExitCode.INTERRUPTED and not _begun:
+            # While the arguments were read, where Typer ends without a word.
+            _say_interrupted(Output(json="--json" in sys.argv))
         cluster.leave(end.code)
         raise

@@ -77,6 +77,7 @@ def sign(
     certificates = _certificates(keys, certificate, chain or ())
     target = output if output is not None else _default_output(model)
     _check_replaceable(target)
+    _clear(target)
     with showing(out) as progress:
         hashed = hash_model(
             model,
@@ -183,6 +184,15 @@ def _check_replaceable(target: Path) -> None:
             f"{target} is there and is no signature; expected a free name or an older signature",
             hint="--output FILE",
         ) from None
+
+
+def _clear(target: Path) -> None:
+    """Remove what a signing that was killed left of its file: it is no part of the model."""
+    from grokdist.transfer.tree import NEW_SUFFIX, ModelTree
+
+    if target.parent.is_dir():
+        with ModelTree(target.parent) as tree:
+            tree.remove(f"{target.name}{NEW_SUFFIX}")
 
 
 def _signed(payload: bytes, keys: Sequence[SigningKey], certificates: tuple[bytes, ...]) -> Bundle:

@@ -113,12 +113,15 @@ def verify_signature(
     from grokdist.cli.progress import showing
     from grokdist.cli.sign import inside
     from grokdist.transfer.model_check import check_model
+    from grokdist.transfer.tree import NEW_SUFFIX
     from grokdist.trust.oms.judgement import judge
 
     trusted = _trusted(flags)
     threshold = 1 if flags.threshold is None else flags.threshold
     directory = _directory(model)
     bundle = _bundle(signature)
+    # A signing that was killed may have left the second one.
+    own = (signature, signature.with_name(f"{signature.name}{NEW_SUFFIX}"))
     judged = judge(bundle, trusted, threshold=threshold, now=datetime.now(UTC))
     byte_range = None if range is None else _range(range, include)
     with showing(out) as progress:
@@ -127,7 +130,7 @@ def verify_signature(
             judged.contents,
             include=() if byte_range is not None else include,
             byte_range=byte_range,
-            ignore=[*flags.ignore, *inside(signature, directory)],
+            ignore=[*flags.ignore, *(path for each in own for path in inside(each, directory))],
             ignore_missing=flags.ignore_missing,
             ignore_unsigned=flags.ignore_unsigned,
             jobs=jobs,

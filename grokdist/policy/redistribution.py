@@ -9,8 +9,6 @@ here judges whether somebody may pass the model on at all.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,9 +16,9 @@ from pathlib import Path
 
 from grokdist.bounded_file import TooLargeError, read_bounded
 from grokdist.catalog.manifest import FileEntry, LicenseInfo, Manifest
-from grokdist.errors import StoreError
 from grokdist.policy.licenses import ids
 from grokdist.policy.obligations import CopyRules, obligations_of
+from grokdist.whole_file import write_whole
 
 NOTICE = "NOTICE"
 """Name of the file with attributions, ours and the publisher's."""
@@ -178,19 +176,7 @@ def write_notices(directory: Path, texts: Iterable[tuple[str, bytes]]) -> tuple[
     """
     written = []
     for name, data in texts:
-        try:
-            descriptor, made = tempfile.mkstemp(dir=directory, prefix=".notice-")
-            temporary = Path(made)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                # What mkstemp makes is for its owner only; a licence is for everybody.
-                temporary.chmod(0o644)
-                temporary.replace(directory / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot write {directory / name}: {error.strerror}") from error
+        write_whole(directory / name, data)
         written.append(name)
     return tuple(sorted(written))
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -26,7 +25,8 @@ from grokdist.transfer.progress import DISK, Progress
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.folder import Place
 from grokdist.transfer.sources.local import LocalSource
-from grokdist.transfer.tree import STATE, ModelTree, StatMark, split
+from grokdist.transfer.temporary import temporary
+from grokdist.transfer.tree import ModelTree, StatMark, split
 
 _BATCH = 64
 _BATCH_BYTES = 1 << 30
@@ -199,7 +199,7 @@ class _Clock:
         return moment > self._seen
 
     def _now(self) -> int:
-        name = f"{STATE}/now-{secrets.token_hex(8)}"
+        name = temporary("now")
         fd = self._tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, create_folders=True)
         try:
             return os.fstat(fd).st_mtime_ns

@@ -142,11 +142,11 @@ class Crew:
             self.board.stop()
             deadline = time.monotonic() + _PARTING_S
             for worker in workers:
-                worker.join(max(0.0, deadline - time.monotonic()))
+                _join(worker, max(0.0, deadline - time.monotonic()))
             resting.set()
             self._behind.set()
-            syncer.join()
-            hasher.join()
+            _join(syncer)
+            _join(hasher)
             self._committer.close()
             for part in self.board.parts:
                 part.close(keep=True)
@@ -438,3 +438,9 @@ class Crew:
                 resumes_in=view.resting if condition is SourceCondition.RESTING else None,
             )
             self._progress.source(source.name, state)
+
+
+def _join(thread: threading.Thread, timeout: float | None = None) -> None:
+    """Wait for the end of a thread, if an interrupt let it begin at all."""
+    if thread.is_alive():
+        thread.join(timeout)

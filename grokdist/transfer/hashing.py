@@ -237,9 +237,9 @@ def in_parallel(tasks: Iterable[Task[_T]], *, jobs: int) -> Generator[_T, None, 
         threading.Thread(target=run, name=f"grokdist-hash-{number}")
         for number in range(max(jobs, 1))
     ]
-    for thread in threads:
-        thread.start()
     try:
+        for thread in threads:
+            thread.start()
         ended = 0
         while ended < len(threads):
             result = results.get()
@@ -252,7 +252,9 @@ def in_parallel(tasks: Iterable[Task[_T]], *, jobs: int) -> Generator[_T, None, 
     finally:
         stop.set()
         for thread in threads:
-            thread.join()
+            # An interrupt may have come before all were started.
+            if thread.is_alive():
+                thread.join()
 
 
 def read_ahead(fd: int, size: int) -> None:

@@ -25,6 +25,7 @@ from pathlib import PurePosixPath
 
 from grokdist.errors import GrokdistError, StoreError
 from grokdist.transfer.boot import boot_id
+from grokdist.transfer.temporary import temporary
 from grokdist.transfer.tree import STATE, ModelTree
 
 LEASE = f"{STATE}/lease"
@@ -34,6 +35,7 @@ TOUCH_EVERY = 5.0
 DEAD_AFTER = 30.0
 """Seconds without one, as watched, after which a holder counts as dead."""
 
+_RIGHT = ".over"
 _POLL = 0.25
 _LIMIT = 4096
 
@@ -158,7 +160,7 @@ def take(
                 time.sleep(_POLL)
                 continue
             raise in_use(tree, other)
-        if (fd := _take_over(tree, other, mark, holder)) is not None:
+        if (fd := _take_over(tree, other, mark, holder, kernel_vouches)) is not None:
             return Lease(tree, holder, fd)
 
 
@@ -228,12 +230,10 @@ def _parse(data: bytes) -> Holder:
 def _make(tree: ModelTree, holder: Holder) -> int | None:
     """Make the lease; None where there is one."""
     # Written under another name first: nobody ever sees half a lease.
-    name = f"{LEASE}.{holder.token}"
+    name = temporary("lease")
     fd = _written(tree, holder, name)
     try:
-        with tree.folder((STATE,)) as handle:
-            base = PurePosixPath(name).name
-            os.link(base, PurePosixPath(LEASE).name, src_dir_fd=handle, dst_dir_fd=handle)
+        _link(tree, name, LEASE)
     except FileExistsError:
         os.close(fd)
         return None
@@ -249,6 +249,12 @@ def _make(tree: ModelTree, holder: Holder) -> int | None:
     return fd
 
 
+def _link(tree: ModelTree, name: str, other: str) -> None:
+    with tree.folder((STATE,)) as handle:
+        base, new = PurePosixPath(name).name, PurePosixPath(other).name
+        os.link(base, new, src_dir_fd=handle, dst_dir_fd=handle)
+
+
 def _written(tree: ModelTree, holder: Holder, name: str) -> int:
     fd = tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, create_folders=True)
     document = {
@@ -261,35 +267,67 @@ def _written(tree: ModelTree, holder: Holder, name: str) -> int:
     return fd
 
 
-def _take_over(tree: ModelTree, other: Holder, mark: int, holder: Holder) -> int | None:
+def _take_over(
+    tree: ModelTree, other: Holder, mark: int, holder: Holder, kernel_vouches: bool
+) -> int | None:
     """Put our lease in the place of a dead one; None where somebody else was faster.
 
-    Only one watcher gets the right to replace this very lease: it is a file named by its token.
+    Only one watcher gets the right to replace this very lease: it is a file named by its token,
+    and a second name of the lease that is to come.
     """
-    right = f"{LEASE}.{other.token or 'damaged'}.over"
+    right = f"{LEASE}.{other.token or 'damaged'}{_RIGHT}"
+    name = temporary("lease")
+    fd = _written(tree, holder, name)
+    taken = False
     try:
-        os.close(tree.open(right, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        try:
+            _link(tree, name, right)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links.
+            os.close(tree.open(right, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        try:
+            if read_lease(tree) == (other, mark):
+                tree.rename(name, LEASE)
+                taken = True
+        finally:
+            tree.remove(right)
     except FileExistsError:
         status = tree.stat(right)
         # Whoever had the right may have died with it.
-        if status is not None and not _stays(tree, right, status.st_mtime_ns):
-            return None
-        tree.remove(right)
-        return None
-    try:
-        if read_lease(tree) != (other, mark):
-            return None
-        name = f"{LEASE}.{holder.token}"
-        fd = _written(tree, holder, name)
-        tree.rename(name, LEASE)
-        return fd
+        dead = kernel_vouches and _of_here(tree, right)
+        if status is None or dead or _stays(tree, right, status.st_mtime_ns):
+            tree.remove(right)
     finally:
-        tree.remove(right)
+        if not taken:
+            os.close(fd)
+            tree.remove(name)
+    return fd if taken else None
+
+
+def sweep_rights(tree: ModelTree) -> None:
+    """Take away what a process of this machine left that died as it took a lease over.
+
+    Only with the lock of this machine's kernel: nobody else here takes one over then.
+    """
+    with tree.listing((STATE,)) as entries:
+        names = [each.name for each in entries if each.name.endswith(_RIGHT)]
+    for name in names:
+        with contextlib.suppress(OSError, GrokdistError):
+            if _of_here(tree, f"{STATE}/{name}"):
+                tree.remove(f"{STATE}/{name}")
+
+
+def _of_here(tree: ModelTree, name: str) -> bool:
+    """True where a file was written by a process of this run of this machine."""
+    data = tree.read_small(name, _LIMIT)
+    return data is not None and _parse(data).here
 
 
 def _just_touched(tree: ModelTree, mark: int) -> bool:
     """True where a lease was touched just now, by the clock that marks the files."""
-    name = f"{LEASE}.{secrets.token_hex(8)}.now"
+    name = temporary("now")
     fd = tree.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:
         now = os.fstat(fd).st_mtime_ns

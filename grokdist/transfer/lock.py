@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from grokdist.errors import GrokdistError, StoreError
-from grokdist.transfer.lease import Holder, Lease, in_use, read_lease, take
+from grokdist.transfer.lease import Holder, Lease, in_use, read_lease, sweep_rights, take
+from grokdist.transfer.temporary import sweep
 from grokdist.transfer.tree import STATE, ModelTree
 
 LOCK = f"{STATE}/lock"
@@ -63,6 +64,9 @@ def exclusive(
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         lease = take(tree, kernel_vouches=locked, wait=keep_waiting)
         try:
+            sweep(tree)
+            if locked:
+                sweep_rights(tree)
             yield lease
         finally:
             lease.release()

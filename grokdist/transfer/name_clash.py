@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 
 from grokdist.catalog.paths import fold
 from grokdist.errors import StoreError
+from grokdist.transfer.temporary import temporary
 from grokdist.transfer.tree import STATE, ModelTree, split
 
 
@@ -49,7 +49,7 @@ def _suspects(paths: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _same(tree: ModelTree, one: str, other: str) -> bool:
-    folder = f"{STATE}/probe-{secrets.token_hex(8)}"
+    folder = temporary("probe")
     os.close(tree.open(f"{folder}/{one}", os.O_WRONLY | os.O_CREAT, create_folders=True))
     try:
         return tree.stat(f"{folder}/{other}") is not None

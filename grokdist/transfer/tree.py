@@ -20,6 +20,8 @@ from grokdist.errors import ResourceError, StoreError, UnsafePathError
 
 STATE = ".grokdist"
 """Folder inside a model directory that holds the lock, parts, receipt, manifest and index."""
+NEW_SUFFIX = ".new"
+"""What a small file is called while it is written."""
 
 _T = TypeVar("_T")
 _FOLDERS_KEPT = 256
@@ -291,16 +293,29 @@ class ModelTree:
         return data
 
     def write_small(self, relative: str, data: bytes, *, durable: bool = True) -> None:
-        """Write a small file in one step: readers see the old content or the new one."""
-        temporary = f"{relative}.new"
-        self.remove(temporary)
-        fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, create_folders=True)
-        with os.fdopen(fd, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
-        self.rename(temporary, relative, durable=durable)
+        """Write a small file in one step: readers see the old content or the new one.
+
+        A process that is killed on the way leaves ``relative`` with ``NEW_SUFFIX``, which the next
+        one to write that file takes away.
+
+        Raises:
+            OSError: the disk is full, or the like; ``filename`` says at which file.
+        """
+        temporary = f"{relative}{NEW_SUFFIX}"
+        try:
+            self.remove(temporary)
+            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, create_folders=True)
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                if durable:
+                    os.fsync(stream.fileno())
+            self.rename(temporary, relative, durable=durable)
+        except OSError as error:
+            with contextlib.suppress(OSError, UnsafePathError):
+                self.remove(temporary)
+            error.filename = str(self.path(relative))
+            raise
 
     def walk(self, top: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
         """Everything that is not a folder, as (path, status), sorted; ``.grokdist`` left out.

@@ -21,10 +21,11 @@ from grokdist.transfer.lock import exclusive
 from grokdist.transfer.part_files import PARTS
 from grokdist.transfer.removal import REMOVED, clear
 from grokdist.transfer.store import Placed, Store
+from grokdist.transfer.temporary import STEMS
 from grokdist.transfer.tree import STATE, ModelTree
 
 _ENDINGS = (".part", ".state")
-_TEMPORARY = ("now-", "probe-", f"{LEASE.removeprefix(STATE + '/')}.")
+_TEMPORARY = tuple(f"{stem}." for stem in STEMS)
 """How files begin that a step makes in ``.grokdist`` and takes away again."""
 _BLOCK = 512
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]  # no __all__
 from tuf.api.metadata import Metadata
+from tuf.ngclient import Updater  # type: ignore[attr-defined]  # its documented names
 
 from grokdist.catalog.followed_registries import FollowedRegistries
 from grokdist.catalog.registry_draft import begin, draft_keys, draft_manifests
@@ -219,3 +221,44 @@ def once(*blocks: bytes | float) -> Callable[[Asked], Iterator[bytes | float]]:
         yield from blocks
 
     return script
+
+
+def seen(folder: Path, home: Path) -> tuple[int, int]:
+    """Versions of root and timestamp that a fresh client of python-tuf arrives at."""
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    with RegistryServer(folder) as server:
+        root = (folder / "1.root.json").read_bytes()
+        updater = Updater(
+            str(home),
+            server.url,
+            target_dir=str(home),
+            target_base_url=server.url,
+            bootstrap=root,
+        )
+        updater.refresh()
+        info = updater.get_targetinfo("models/tiny.json")
+        assert info is not None
+        updater.download_target(info)
+    versions = [
+        json.loads((home / f"{role}.json").read_bytes())["signed"]["version"]
+        for role in ("root", "timestamp")
+    ]
+    return versions[0], versions[1]
+
+
+def drafted_rotation(team: Team) -> None:
+    """Draft and sign a root with other keys for all roles but the online ones, all at once."""
+    holders = list(team.keys["root"])
+    for role in ("root", "targets"):
+        new = [CryptoSigner.generate_ed25519() for _ in team.keys[role]]
+        draft_keys(
+            team.folder,
+            role,
+            add=[signer.public_key for signer in new],
+            remove=[signer.public_key.keyid for signer in team.keys[role]],
+            now=datetime.now(UTC),
+        )
+        team.keys[role] = new
+    team.sign("root", [*holders[:2], *team.keys["root"][:2]])
+    team.sign("targets")

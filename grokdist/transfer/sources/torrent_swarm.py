@@ -7,7 +7,9 @@ the file system. Who wants which file, and what becomes of it, is left to ``torr
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -96,6 +98,7 @@ class Swarm:
         self._tell_ban = on_ban
         self._session = session
         self._pump = pump
+        self._folder = folder
         self._files = files
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
@@ -406,6 +409,9 @@ class Swarm:
     def _on_disk_error(self, error: lt.error_code, name: str) -> None:
         if error.category() in (lt.system_category(), lt.generic_category()):
             self._error = OSError(error.value(), error.message())
+        elif _full(self._folder):
+            # A piece that could not be written fails its check, and that may be told first.
+            self._error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         else:
             self._error = f"libtorrent stopped: {error.message()} {name}".rstrip()
 
@@ -421,3 +427,9 @@ class Swarm:
 
 def _endpoint(endpoint: tuple[str, int]) -> str:
     return f"{endpoint[0]}:{endpoint[1]}"
+
+
+def _full(folder: Path) -> bool:
+    """True where there is no room for one more block."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize < BLOCK

@@ -1,0 +1,1 @@
+"""Commands of grokdist under random faults, and killed at every step they take on the disk."""
