@@ -7,15 +7,18 @@ the directory takes away what a process left that was killed.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
 
 from grokdist.errors import UnsafePathError
 from grokdist.transfer.boot import boot_id
-from grokdist.transfer.tree import STATE, ModelTree, split
+from grokdist.transfer.tree import NEW_SUFFIX, STATE, ModelTree, split
 
 STEMS = ("lease", "now", "probe")
+_WRITTEN = (STATE, f"{STATE}/attestations")
+"""Folders of small files that are written again and again, and not each by every command."""
 _NAME = re.compile(
     rf"(?:{'|'.join(STEMS)})\.(?P<boot>[0-9A-Za-z-]+)\.(?P<pid>\d{{1,9}})\.[0-9a-f]{{16}}"
 )
@@ -27,7 +30,14 @@ def temporary(stem: str) -> str:
 
 
 def sweep(tree: ModelTree) -> None:
-    """Take away what killed processes of this run of this machine left under such names."""
+    """Take away what killed processes left: under such names, and of small files.
+
+    By name only what a process of this run of this machine made; a small file that is being
+    written is locked by its writer.
+    """
+    for folder in _WRITTEN:
+        with contextlib.suppress(FileNotFoundError, UnsafePathError):
+            _sweep_unlocked(tree, folder)
     with tree.listing((STATE,)) as entries:
         found = [each.name for each in entries]
     for name in found:
@@ -35,6 +45,20 @@ def sweep(tree: ModelTree) -> None:
         if match and match["boot"] == boot_id() and not alive(int(match["pid"])):
             with contextlib.suppress(OSError, UnsafePathError):
                 _remove(tree, f"{STATE}/{name}")
+
+
+def _sweep_unlocked(tree: ModelTree, folder: str) -> None:
+    with tree.listing(split(folder)) as entries:
+        found = [each.name for each in entries if each.name.endswith(NEW_SUFFIX)]
+    for name in found:
+        path = f"{folder}/{name}"
+        with contextlib.suppress(OSError, UnsafePathError):
+            fd = tree.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                tree.remove(path)
+            finally:
+                os.close(fd)
 
 
 def alive(pid: int) -> bool:

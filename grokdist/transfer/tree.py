@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -303,9 +304,7 @@ class ModelTree:
         """
         temporary = f"{relative}{NEW_SUFFIX}"
         try:
-            self.remove(temporary)
-            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, create_folders=True)
-            with os.fdopen(fd, "wb") as stream:
+            with os.fdopen(self._open_new(temporary), "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 if durable:
@@ -316,6 +315,18 @@ class ModelTree:
                 self.remove(temporary)
             error.filename = str(self.path(relative))
             raise
+
+    def _open_new(self, temporary: str) -> int:
+        """Make a file to write to, locked for as long as it is open: so its writer is alive."""
+        while True:
+            self.remove(temporary)
+            fd = self.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, create_folders=True)
+            with contextlib.suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd
+            # Swept away as a dead one's in the moment before it was locked.
+            os.close(fd)
 
     def walk(self, top: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
         """Everything that is not a folder, as (path, status), sorted; ``.grokdist`` left out.

@@ -509,3 +509,20 @@ def test_without_sigstore_python_a_hint_says_how_to_get_it(
     ended = cli("verify", REFERENCE / "v1.1.0-sigstore", *SIGSTORE, *WHO)
     assert ended.code == 10
     assert "hint: pip install 'grokdist[sigstore]'" in ended.err
+
+
+def test_what_a_killed_signing_left_is_no_part_of_the_model(
+    cli: Cli, weights: Path, pair: KeyPair
+) -> None:
+    assert cli("sign", weights, "--key", pair.private).code == 0
+    left = weights / "model.sig.new"
+    left.write_bytes(b'{"half":')
+    # The old signature holds as before...
+    checked = _verify(cli, weights, pair)
+    assert checked.code == 0, checked
+    assert checked.json["ignored"] == ["model.sig", "model.sig.new"]
+    # ...and the next one is over the model alone.
+    assert cli("sign", weights, "--key", pair.private).code == 0
+    assert not left.exists()
+    names = [each["name"] for each in _predicate(weights / "model.sig")["resources"]]
+    assert names == FILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -37,6 +38,19 @@ def test_of_the_dead_and_of_the_living(tmp_path: Path) -> None:
         assert found == kept
     assert alive(os.getpid())
     assert not alive(pid)
+
+
+def test_a_small_file_that_was_being_written(tmp_path: Path) -> None:
+    with ModelTree.create(tmp_path) as tree:
+        tree.write_small(f"{STATE}/attestations/b.json", b"")
+        dead, living = (tmp_path / STATE / name for name in ("attestations/b.json.new", "c.new"))
+        for each in (dead, living):
+            each.write_bytes(b"half")
+        with living.open("rb") as writing:
+            fcntl.flock(writing, fcntl.LOCK_EX)
+            sweep(tree)
+        found = {each.name for each in (tmp_path / STATE).rglob("*")}
+        assert found == {"attestations", "b.json", "c.new"}
 
 
 def test_whoever_comes_next_sweeps(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -99,3 +100,19 @@ def test_a_link_in_the_place_of_own_state_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".grokdist").symlink_to("/")
     with ModelTree(tmp_path) as tree:
         assert [path for path, _ in tree.walk()] == [".grokdist"]
+
+
+def test_a_small_file_that_cannot_be_written_leaves_nothing_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with ModelTree(tmp_path) as tree:
+        tree.write_small("a", b"old")
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            tree.write_small("a", b"new")
+    assert caught.value.filename == str(tmp_path / "a")
+    assert [each.name for each in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"old"

@@ -7,7 +7,6 @@ the file system. Who wants which file, and what becomes of it, is left to ``torr
 from __future__ import annotations
 
 import contextlib
-import errno
 import itertools
 import os
 import threading
@@ -409,9 +408,9 @@ class Swarm:
     def _on_disk_error(self, error: lt.error_code, name: str) -> None:
         if error.category() in (lt.system_category(), lt.generic_category()):
             self._error = OSError(error.value(), error.message())
-        elif _full(self._folder):
+        elif (refused := _refused(self._folder)) is not None:
             # A piece that could not be written fails its check, and that may be told first.
-            self._error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._error = refused
         else:
             self._error = f"libtorrent stopped: {error.message()} {name}".rstrip()
 
@@ -429,7 +428,15 @@ def _endpoint(endpoint: tuple[str, int]) -> str:
     return f"{endpoint[0]}:{endpoint[1]}"
 
 
-def _full(folder: Path) -> bool:
-    """True where there is no room for one more block."""
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize < BLOCK
+def _refused(folder: Path) -> OSError | None:
+    """What the disk says to one more block; None where it takes it."""
+    probe = folder / "probe"
+    try:
+        with probe.open("wb") as file:
+            file.write(bytes(BLOCK))
+            file.flush()
+            os.fsync(file.fileno())
+        probe.unlink()
+    except OSError as error:
+        return error
+    return None
