@@ -1,6 +1,6 @@
 """Run fetches under random faults, and end commands at every step; write the table.
 
-    PYTHONPATH=.:runtime python -m benchmarks.chaos                    # the whole, half an hour
+    PYTHONPATH=.:runtime python -m benchmarks.chaos                  # all, about an hour
     PYTHONPATH=.:runtime python -m benchmarks.chaos --runs 300 --seed 1 --no-steps
     PYTHONPATH=.:runtime python -m benchmarks.chaos --seeds 17 --output -    # one run once more
     PYTHONPATH=.:runtime python -m benchmarks.chaos --runs 0 --only sign --output -

@@ -29,7 +29,7 @@ class Arena:
         library: the shim.
         whole: the folder of an undisturbed fetch.
         steps: how many steps that took on the disk.
-        must, may: names that a completed fetch leaves, and may leave, from servers and peers.
+        names: what a completed fetch leaves.
     """
 
     def __init__(self, home: Path) -> None:
@@ -57,17 +57,14 @@ class Arena:
 
     def __enter__(self) -> Self:
         count = self.home / "count"
+        prepare(self.whole)
         with Servers(("honest",), FILES) as servers:
-            for folder, peers in ((self.whole, ()), (self.home / "swarm", ("honest",))):
-                prepare(folder)
-                argv = self.argv(servers.urls, peers)
-                environment = Shim().environment(self.library, count)
-                if wrong := misspoken(run(argv, folder, environment), {0: FINISHED}):
-                    raise RuntimeError(f"an undisturbed fetch fails: {wrong}")
-                if not peers:
-                    self.steps = int(count.read_text().split()[-1])
-        self.must = names(self.whole)
-        self.may = self.must | names(self.home / "swarm")
+            environment = Shim().environment(self.library, count)
+            ended = run(self.argv(servers.urls, ()), self.whole, environment)
+        if wrong := misspoken(ended, {0: FINISHED}):
+            raise RuntimeError(f"an undisturbed fetch fails: {wrong}")
+        self.steps = int(count.read_text().split()[-1])
+        self.names = names(self.whole)
         return self
 
     def __exit__(self, *_: object) -> None:

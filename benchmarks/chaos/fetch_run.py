@@ -16,8 +16,8 @@ from benchmarks.chaos import disks
 from benchmarks.chaos.arena import FINISHED, MODEL, Arena, folders, prepare, restore
 from benchmarks.chaos.mix import Mix
 from benchmarks.chaos.model import FILES, WHOLE
-from benchmarks.chaos.names import names
-from benchmarks.chaos.product import Process, misspoken, run
+from benchmarks.chaos.names import strays
+from benchmarks.chaos.product import Process, misspoken, run, unbegun
 from benchmarks.chaos.servers import Servers
 from benchmarks.chaos.shim import Shim
 from benchmarks.chaos.truth import Between, receipt_there, sha256sum
@@ -27,7 +27,7 @@ _SAYS = {
     1: r"Input/output error|Read-only file system|is not writable",
     11: "is not what the manifest names; expected ",
     14: r"no source could provide \d+ of \d+ files, .+ first: .+",
-    15: r"no space left on the disk|No space left on device|needs .+ free",
+    15: r"no space left on the disk|No space left on device|not enough disk space",
     130: "interrupted",
 }
 _SIGNALS = {
@@ -36,8 +36,6 @@ _SIGNALS = {
     "SIGINT": signal.SIGINT,
     "SIGTERM": signal.SIGTERM,
 }
-_UNBEGUN = (-signal.SIGINT, -signal.SIGTERM)
-"""Ended while Python itself was starting, before any line of ours."""
 _ROOM = 64 << 20
 _SLOW = 600_000
 """Bytes a second of a slow disk."""
@@ -99,7 +97,8 @@ def _run(mix: Mix, arena: Arena, folder: Path, outcome: Outcome) -> None:
         _befall(mix, process, servers, folder, outcome)
         ended = process.wait()
         outcome.how = "killed" if ended.code < 0 else f"exit {ended.code}"
-        outcome.losses += misspoken(ended, _expected(mix, outcome))
+        if not (mix.end in _SIGNALS and unbegun(ended)):
+            outcome.losses += misspoken(ended, _expected(mix, outcome))
         if ended.code == 0:
             outcome.losses += [f"it said verified: {each}" for each in sha256sum(model, FILES)]
         outcome.losses += wrong(model, FILES) if mix.before != "damaged" else []
@@ -220,7 +219,7 @@ def _expected(mix: Mix, outcome: Outcome) -> dict[int, str]:
     if mix.end.startswith("SIGKILL"):
         codes.add(-9)
     elif mix.end:
-        codes |= {130, *_UNBEGUN}
+        codes.add(130)
     return {code: _SAYS.get(code, FINISHED if code == 0 else "") for code in codes}
 
 
@@ -233,10 +232,6 @@ def _receipt(model: Path) -> list[str]:
 
 
 def _names(mix: Mix, arena: Arena, folder: Path) -> list[str]:
-    found = names(folder)
     # A peer that sent wrong bytes is remembered.
-    may = arena.may | {f"{MODEL}/.grokdist/banned-peers.json"} if "lies" in mix.peers else arena.may
-    return [
-        *(f"{each} was left behind" for each in sorted(found - may)),
-        *(f"{each} is not there" for each in sorted(arena.must - found)),
-    ]
+    spared = f"{MODEL}/.grokdist/banned-peers.json was left behind" if "lies" in mix.peers else ""
+    return [each for each in strays(folder, arena.names) if each != spared]

@@ -118,6 +118,15 @@ def _session(leader: int) -> list[int]:
     return found
 
 
+def unbegun(ended: Ended) -> bool:
+    """True where a command was interrupted while Python was starting, before any line of ours.
+
+    Python then says where it was, if it can, and ends by the signal or with exit code 1.
+    """
+    silent = ended.code in (-signal.SIGINT, -signal.SIGTERM, 1) and "error: " not in ended.err
+    return silent and f"{ROOT}/grokdist" not in ended.err and ended.left == 0
+
+
 def misspoken(ended: Ended, expected: Mapping[int, str]) -> list[str]:
     """What is wrong with the way a command ended.
 
@@ -133,9 +142,7 @@ def misspoken(ended: Ended, expected: Mapping[int, str]) -> list[str]:
     if ended.code not in expected:
         return [*wrong, f"exit code {ended.code}, expected {sorted(expected)}: {tail!r}"]
     if ended.code < 0:
-        # Python tells where it was interrupted while it was still starting; no line of ours may
-        # be among those.
-        return [*wrong, *([f"a traceback: {tail!r}"] if f"{ROOT}/grokdist" in ended.err else [])]
+        return wrong
     if "Traceback" in ended.err:
         wrong.append(f"a traceback: {tail!r}")
     errors = [line for line in ended.err.splitlines() if line.startswith("error: ")]

@@ -17,6 +17,7 @@ from grokdist.errors import DigestMismatchError, GrokdistError, SourceError
 from grokdist.transfer.board import Board
 from grokdist.transfer.claims import Claim, Patience, Wanted
 from grokdist.transfer.commit import Committer, Finished
+from grokdist.transfer.interrupts import held_back
 from grokdist.transfer.part import Part, Segment
 from grokdist.transfer.part_files import expected_digest
 from grokdist.transfer.preallocate import allocate
@@ -122,35 +123,37 @@ class Crew:
             for place in range(source.slots)
         ]
         told = 0.0
-        try:
-            syncer.start()
-            hasher.start()
-            for worker in workers:
-                worker.start()
-            while any(worker.is_alive() for worker in workers):
-                self._finished.wait(_POLL_S)
-                self._finished.clear()
-                self._on_tick()
-                self._limiter.tick()
-                for claim in self.board.tick():
-                    path = claim.wanted.entry.path
-                    self._progress.note(f"{claim.source.name}: {path}: nothing arrives")
-                if time.monotonic() - told >= _TELL_EVERY_S:
-                    told = time.monotonic()
-                    self._tell()
-        finally:
-            self.board.stop()
-            deadline = time.monotonic() + _PARTING_S
-            for worker in workers:
-                _join(worker, max(0.0, deadline - time.monotonic()))
-            resting.set()
-            self._behind.set()
-            _join(syncer)
-            _join(hasher)
-            self._committer.close()
-            for part in self.board.parts:
-                part.close(keep=True)
-            self._tell()
+        with held_back() as interrupted:
+            try:
+                syncer.start()
+                hasher.start()
+                for worker in workers:
+                    worker.start()
+                while any(worker.is_alive() for worker in workers):
+                    self._finished.wait(_POLL_S)
+                    self._finished.clear()
+                    interrupted()
+                    self._on_tick()
+                    self._limiter.tick()
+                    for claim in self.board.tick():
+                        path = claim.wanted.entry.path
+                        self._progress.note(f"{claim.source.name}: {path}: nothing arrives")
+                    if time.monotonic() - told >= _TELL_EVERY_S:
+                        told = time.monotonic()
+                        self._tell()
+            finally:
+                self.board.stop()
+                deadline = time.monotonic() + _PARTING_S
+                for worker in workers:
+                    _join(worker, max(0.0, deadline - time.monotonic()))
+                resting.set()
+                self._behind.set()
+                _join(syncer)
+                _join(hasher)
+                self._committer.close()
+                for part in self.board.parts:
+                    part.close(keep=True)
+                self._tell()
         if self._fatal is not None:
             raise self._fatal
         self.board.abandon()

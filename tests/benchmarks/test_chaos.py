@@ -21,7 +21,7 @@ from benchmarks.chaos.fetch_run import Outcome, fetch_run
 from benchmarks.chaos.mix import BEFORE, DISKS, ENDS, HARMLESS, WRONG, draw
 from benchmarks.chaos.names import names, strays
 from benchmarks.chaos.page import page
-from benchmarks.chaos.product import Ended, misspoken
+from benchmarks.chaos.product import Ended, misspoken, unbegun
 from benchmarks.chaos.steps import FULL, KILLED, at_steps, end_at, stage
 from benchmarks.chaos.truth import Between, sha256sum
 from benchmarks.chaos.watch import Watch
@@ -47,10 +47,10 @@ def test_a_signing_killed_at_some_of_its_steps(tmp_path: Path) -> None:
     command = next(each for each in commands() if each.name == "sign, over a signature")
     made = stage(command, tmp_path / "s", library)
     assert made.steps == 9
-    ends = [(KILLED, 5), (KILLED, made.steps), (FULL, 4)]
+    ends = [(KILLED, 5), (FULL, 4)]
     tallies = dict(at_steps(made, ends, tmp_path / "s", library, workers=2))
     assert all(tally.losses == [] for tally in tallies.values())
-    assert tallies[KILLED].ends == Counter({"killed, old": 1, "killed, new": 1})
+    assert tallies[KILLED].ends == Counter({"killed, old": 1})
     assert tallies[FULL].ends == Counter({"exit 15, old": 1})
 
     def neither(folder: Path, before: Path, after: Path) -> str:
@@ -133,12 +133,21 @@ SAYS = {0: FINISHED, 14: "no source", -signal.SIGKILL: ""}
         (14, "", "Traceback (most recent call last)\nerror: no source\n", "a traceback"),
         (14, "", "error: no source: [Errno 28] x\n", "an error of the system as it came"),
         (14, '{"error": {"exit_code": 1}}', "error: no source\n", "another exit code on stdout"),
-        (-9, "", f"File {shim.SOURCE.parents[2]}/grokdist/x.py", "a traceback"),
     ],
 )
 def test_what_is_said(code: int, out: str, err: str, wrong: str) -> None:
     told = misspoken(Ended(code=code, out=out, err=err), SAYS)
     assert [each.startswith(wrong) for each in told] == ([True] if wrong else [])
+
+
+def test_an_interrupt_before_any_line_of_ours() -> None:
+    ours = f"Traceback\n  File {shim.SOURCE.parents[2]}/grokdist/x.py\nKeyboardInterrupt"
+    python = "Traceback\n  File /lib/python3.11/runpy.py\nKeyboardInterrupt"
+    assert unbegun(Ended(code=-signal.SIGINT, out="", err=python))
+    assert unbegun(Ended(code=1, out="", err=python))
+    assert not unbegun(Ended(code=-signal.SIGINT, out="", err=ours))
+    assert not unbegun(Ended(code=1, out="", err="error: something\n"))
+    assert not unbegun(Ended(code=0, out="", err=""))
 
 
 def test_a_loss_is_on_the_page_with_all_that_befell_it() -> None:
