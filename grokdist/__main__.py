@@ -1,8 +1,11 @@
 """The ``grokdist`` command, also as ``python -m grokdist``, which works in a bare checkout too."""
 
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 _CHECKOUT = Path(__file__).resolve().parent.parent
 if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "runtime").is_dir():
@@ -10,10 +13,20 @@ if (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "runtime").is_dir()
     sys.path.insert(1, str(_CHECKOUT / "runtime"))
 
 
+def _again(ignored: Any) -> None:
+    """Interrupt once more where Python had to ignore it: in a callback, of an import for one."""
+    if ignored.exc_type is KeyboardInterrupt:
+        # Not from here: it would be ignored like the first.
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
 def main() -> None:
     """Run the command line; an interrupt while it is still being imported is told as any other."""
     # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _again
     try:
         from grokdist.cli.main import main as run
 

@@ -97,7 +97,11 @@ class Process:
             time.sleep(0.05)
         for each in left:
             os.kill(each, signal.SIGKILL)
-        return Ended(code=self._process.returncode, out=out, err=err, left=len(left))
+        code = self._process.returncode
+        if code == -signal.SIGINT and "error: interrupted\n" in err:
+            # Python ends by the signal, in spite of its handling, where it came into an exec().
+            code = 130
+        return Ended(code=code, out=out, err=err, left=len(left))
 
 
 def run(argv: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_an_interrupt_while_it_is_imported(
     fake = types.SimpleNamespace(main=interrupted)
     monkeypatch.setitem(sys.modules, "grokdist.cli.main", fake)  # type: ignore[arg-type]
     before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     try:
         with pytest.raises(SystemExit) as caught:
             entry.main()
@@ -77,6 +79,27 @@ def test_an_interrupt_while_it_is_imported(
     assert caught.value.code == ExitCode.INTERRUPTED
     said = capsys.readouterr().err
     assert said == "error: interrupted\nhint: run the same command again to go on\n"
+
+
+def test_an_interrupt_that_python_ignores_comes_again(repository: Path) -> None:
+    """In a process of its own, in the callback of a weak reference, as imports have many."""
+    code = """
+import signal, sys, time, types, weakref
+from grokdist import __main__ as entry
+class Thing: pass
+def work():
+    thing = Thing()
+    held = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    time.sleep(30)
+sys.modules["grokdist.cli.main"] = types.SimpleNamespace(main=work)
+entry.main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=25
+    )
+    assert ended.returncode == ExitCode.INTERRUPTED
+    assert ended.stderr == "error: interrupted\nhint: run the same command again to go on\n"
 
 
 def test_an_interrupt_while_the_arguments_are_read(
