@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,6 +57,9 @@ class Arena:
         }
 
     def __enter__(self) -> Self:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # As a shell leaves it in the background; our commands would inherit that.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         count = self.home / "count"
         prepare(self.whole)
         with Servers(("honest",), FILES) as servers:
