@@ -56,6 +56,7 @@ _BY_CLASS: tuple[tuple[type[Exception], ExitCode], ...] = (
 _RUNTIME_BY_NAME: dict[str, ExitCode] = {
     "UnsafeShardError": ExitCode.DIGEST,
     "CheckpointError": ExitCode.DIGEST,
+    "OutputError": ExitCode.FAILURE,
     "PromptError": ExitCode.USAGE,
     "RequantisationError": ExitCode.USAGE,
     "DeviceError": ExitCode.RESOURCES,

@@ -53,6 +53,10 @@ class CheckpointError(RuntimeModelError):
     """A checkpoint directory does not hold the tensors that the configuration asks for."""
 
 
+class OutputError(CheckpointError):
+    """A file of a converted model cannot be written: nothing is wrong with any that was read."""
+
+
 class TokenizerError(RuntimeModelError):
     """A tokenizer file is missing or unusable, or token ids are outside the vocabulary."""
 

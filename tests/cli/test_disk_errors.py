@@ -15,7 +15,7 @@ import pytest
 from grokdist import __main__ as entry
 from grokdist.cli.exit_codes import ExitCode, exit_code_for
 from grokdist.errors import StoreError, TrustError
-from grokdist_runtime.errors import CheckpointError
+from grokdist_runtime.errors import CheckpointError, OutputError
 from tests.cli.conftest import Cli
 
 
@@ -30,6 +30,7 @@ def test_a_full_disk_has_one_code_whatever_found_it_out(kind: type[Exception]) -
     assert exit_code_for(error) is ExitCode.RESOURCES
     error.__cause__ = _refusing(errno.EIO)
     assert exit_code_for(error) is exit_code_for(kind("cannot write it"))
+    assert exit_code_for(OutputError("cannot write it")) is ExitCode.FAILURE
     assert exit_code_for(_refusing(errno.EDQUOT)) is ExitCode.RESOURCES
     assert exit_code_for(_refusing(errno.EACCES)) is ExitCode.FAILURE
 

@@ -43,7 +43,7 @@ from grokdist_runtime.checkpoint.safetensors_layout import (
 from grokdist_runtime.checkpoint.shard import NUMPY_DTYPES, TensorView
 from grokdist_runtime.checkpoint.shard_file import open_again, open_shard_file
 from grokdist_runtime.checkpoint.tensor_table import ITEM_SIZE, TensorSpec, stacks, tensor_table
-from grokdist_runtime.errors import CheckpointError
+from grokdist_runtime.errors import CheckpointError, OutputError
 
 if TYPE_CHECKING:
     from grokdist_runtime.config import ModelConfig
@@ -119,8 +119,8 @@ class Conversion:
             on_bytes: told of bytes written or compared, by the name of the file.
 
         Raises:
-            CheckpointError: a file is in the way, a shard changed since its structure was read,
-                or the disk refuses.
+            CheckpointError: a file is in the way, or a shard changed since its structure was read.
+            OutputError: the disk refuses.
         """
         written: list[WrittenFile] = []
         for group in self._groups:
@@ -256,7 +256,7 @@ def _destination(path: Path) -> Iterator[Callable[[bytes], object]]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise CheckpointError(f"cannot write {path_text(path)}: {error.strerror}") from error
+        raise OutputError(f"cannot write {path_text(path)}: {error.strerror}") from error
 
 
 @contextmanager
