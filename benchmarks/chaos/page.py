@@ -24,8 +24,9 @@ The same for commands that write: each is ended at every step that it takes on t
 a preloaded library. A step is one call that changes the disk: a write, the making of a file or
 folder, a new name, a removal, a sync. *SIGKILL* ends the process before the step, and in a write
 after half of it; with a *full* disk everything from that step on that needs room fails with
-ENOSPC, with a *failing* one with EIO. After each end the old state is there, or the new one, never
-one between; and the same command run once more completes and leaves nothing behind.
+ENOSPC, with a *failing* one with EIO, tried at every second and every fourth step. After each end
+the old state is there, or the new one, never one between; and the same command run once more
+completes and leaves nothing behind.
 """
 
 

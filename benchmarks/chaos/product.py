@@ -123,12 +123,15 @@ def _session(leader: int) -> list[int]:
 
 
 def unbegun(ended: Ended) -> bool:
-    """True where a command was interrupted while Python was starting, before any line of ours.
+    """True where a command was interrupted while Python was starting, before a function of ours.
 
     Python then says where it was, if it can, and ends by the signal or with exit code 1.
     """
-    silent = ended.code in (-signal.SIGINT, -signal.SIGTERM, 1) and "error: " not in ended.err
-    return silent and f"{ROOT}/grokdist" not in ended.err and ended.left == 0
+    if ended.code not in (-signal.SIGINT, -signal.SIGTERM, 1) or "error: " in ended.err:
+        return False
+    ours = re.findall(rf'"{re.escape(str(ROOT))}/grokdist/(.+)", line \d+, in (.+)', ended.err)
+    first = {("__init__.py", "<module>"), ("__main__.py", "<module>")}
+    return set(ours) <= first and ended.left == 0
 
 
 def misspoken(ended: Ended, expected: Mapping[int, str]) -> list[str]:

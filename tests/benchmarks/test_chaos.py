@@ -141,8 +141,9 @@ def test_what_is_said(code: int, out: str, err: str, wrong: str) -> None:
 
 
 def test_an_interrupt_before_any_line_of_ours() -> None:
-    ours = f"Traceback\n  File {shim.SOURCE.parents[2]}/grokdist/x.py\nKeyboardInterrupt"
-    python = "Traceback\n  File /lib/python3.11/runpy.py\nKeyboardInterrupt"
+    line = f'  File "{shim.SOURCE.parents[2]}/grokdist/%s", line 7, in %s\n'
+    ours = "Traceback\n" + line % ("__main__.py", "main") + "KeyboardInterrupt\n"
+    python = "Traceback\n" + line % ("__main__.py", "<module>") + "KeyboardInterrupt\n"
     assert unbegun(Ended(code=-signal.SIGINT, out="", err=python))
     assert unbegun(Ended(code=1, out="", err=python))
     assert not unbegun(Ended(code=-signal.SIGINT, out="", err=ours))
