@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -17,12 +18,25 @@ hypothesis.settings.load_profile("untimed")
 # Whoever runs the tests in the background may have had interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Modules compiled once serve both workers and the processes that tests start, and the next run.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Expectations are the CPU's, also where an accelerator is at hand.
 os.environ["JAX_PLATFORMS"] = "cpu"
 
 # What one test compiled serves the next, though that has another home: with these caches, of which
 # a CPU uses none, the path of the folder would be part of every program's key.
 os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
+
+# Most of what the tests take is the compiler's. Nearly all of them are about what is computed and
+# not how fast, so that the same programs are optimised less, here and in the processes that they
+# start; where it is the point, ``full_compilation`` and ``tests/docs`` have what users have.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+QUICKLY = {"xla_cpu_use_fusion_emitters": "false"}
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), *(f"--{name}={value}" for name, value in QUICKLY.items())]
+).strip()
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The latter say that this process shares a run with others.

@@ -23,6 +23,7 @@ from grokdist_runtime.native.library import register
 from grokdist_runtime.runner import Runner
 from grokdist_runtime.sharding import make_mesh
 from grokdist_runtime.spec import ModelSpec
+from tests.conftest import QUICKLY
 from tests.runtime.numpy_oracle import Oracle
 from tests.runtime.random_checkpoint import (
     Weights,
@@ -94,11 +95,16 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]
 
 
 @pytest.fixture(scope="module")
-def quick_compilation() -> Iterator[None]:
-    """The same programs, optimised less: most of the time of small models is the compiler's."""
+def full_compilation() -> Iterator[None]:
+    """Runners compile as they do for users; see ``tests/conftest.py``."""
+    compiled = functools.partialmethod(
+        jax.stages.Lowered.compile, compiler_options=dict.fromkeys(QUICKLY, True)
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", compiled)
+        jax.config.update("jax_disable_most_optimizations", False)
+        yield
     jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="session")

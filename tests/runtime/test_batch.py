@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -71,13 +70,11 @@ class Client:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_compilation() -> Iterator[None]:
-    """Most of the time here is the compiler's. Smaller chunks, so that prompts have several."""
-    jax.config.update("jax_disable_most_optimizations", True)
+def _small_chunks() -> Iterator[None]:
+    """So that prompts have several."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner_module, "MAX_CHUNK", 32)
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")

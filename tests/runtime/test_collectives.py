@@ -20,6 +20,8 @@ from grokdist_runtime.spec import ModelSpec
 from tests.runtime.hlo_collectives import Collective, collectives
 from tests.runtime.random_checkpoint import small_config
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 LAYERS = 5
 EMB, VOCAB = 32, 96
 

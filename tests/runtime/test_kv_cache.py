@@ -20,8 +20,6 @@ from tests.runtime.numpy_oracle import Oracle
 from tests.runtime.random_checkpoint import small_config
 from tests.runtime.test_loader import GROK_1
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(
     ("tokens", "size"), [(0, 128), (1, 128), (128, 128), (129, 256), (256, 256), (8192, 8192)]

@@ -1,11 +1,13 @@
-"""The runtime against plain NumPy, for shapes that share no size with each other."""
+"""The runtime against plain NumPy, for shapes that share no size with each other.
+
+The programs are optimised little; ``test_reference`` runs them as users do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -51,17 +53,6 @@ LAYOUTS: list[tuple[str, dict[str, Any]]] = [
 ]
 PADDED = 11
 """Where the prompts hold a pad token, whose key nobody may see."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation() -> Iterator[None]:
-    """The same programs, optimised less: most of the time here is the compiler's.
-
-    ``test_reference`` runs them as users do.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def prompts(model: Model) -> list[np.ndarray[Any, Any]]:

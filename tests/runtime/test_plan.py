@@ -94,6 +94,7 @@ def test_what_is_restated_without_jax_is_what_the_runtime_says() -> None:
 
 @pytest.mark.parametrize("mesh", ["1x1", "1x8", "1x2x4"])
 @pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.usefixtures("full_compilation")
 def test_activations_are_no_less_than_xla_uses_and_not_far_more(mesh: str, batch: int) -> None:
     config = small_config(emb_size=64, ffn_size=128, vocab_size=512, sequence_len=256)
     spec = ModelSpec.create(config, make_mesh(mesh))

@@ -30,6 +30,8 @@ routers nearly tied, so that most tokens take another expert somewhere in twelve
 
 Array = np.ndarray[Any, Any]
 
+pytestmark = pytest.mark.usefixtures("full_compilation")
+
 
 def read(reference: Path, dtype: str) -> dict[str, Array]:
     with np.load(reference / f"reference_{dtype}.npz", allow_pickle=False) as stored:

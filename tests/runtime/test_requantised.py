@@ -27,9 +27,6 @@ from tests.runtime.random_checkpoint import small_config
 SIZES = {"ffn_size": 192, "emb_size": 48, "quantised_for_model_shards": 8, "num_layers": 1}
 
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
 def rounded_weights(model: Model, group: int) -> dict[str, Weight]:
     """The checkpoint with each expert's matrix requantised whole, and widened again."""
     found: dict[str, Weight] = dict(model.weights)

@@ -13,8 +13,6 @@ from grokdist_runtime.server.choice import Choice
 from grokdist_runtime.server.completions import CompletionForm
 from tests.runtime.server.conftest import Running, Serving
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_a_client_that_never_reads_is_given_up(
     serving: Serving, monkeypatch: pytest.MonkeyPatch

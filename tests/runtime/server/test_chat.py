@@ -15,8 +15,6 @@ from grokdist_runtime.sampling import SamplingParams
 from grokdist_runtime.server.chat_template import TEMPLATE_FILE, ChatTemplate
 from tests.runtime.server.conftest import MODEL, Serving
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TEMPLATE = (
     "{% for message in messages %}"
     "{% if message.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

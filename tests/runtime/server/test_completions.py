@@ -17,8 +17,6 @@ from grokdist_runtime.sampling import SamplingParams
 from grokdist_runtime.server.limits import Limits
 from tests.runtime.server.conftest import MODEL, Running, Serving
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 PROMPT = "To be, or not"
 
 

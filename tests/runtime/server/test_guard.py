@@ -9,8 +9,6 @@ from grokdist_runtime.server.guard import ApiKeys, names_at
 from grokdist_runtime.server.http_server import bind
 from tests.runtime.server.conftest import Serving
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = "correct-horse-battery"
 OTHER = "another-key-0123456789"
 

@@ -18,8 +18,6 @@ from grokdist_runtime.server.http_server import HttpServer
 from grokdist_runtime.server.limits import Limits
 from tests.runtime.server.conftest import WAIT_S, Answered, Gate, Running, Serving, until
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 REQUEST: dict[str, Any] = {
     "prompt": [40, 50, 60],
     "max_tokens": 8,

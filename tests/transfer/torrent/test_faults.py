@@ -282,6 +282,12 @@ def _with_path(*names: object) -> bytes:
     return _info(length=None, files=[{"length": 10, "path": list(names)}])
 
 
+def _with_files(count: int) -> bytes:
+    one = b"d6:lengthi0e4:pathl%d:%dee"
+    files = b"".join(one % (len(str(number)), number) for number in range(count))
+    return _info(length=None, files=[]).replace(b"5:filesle", b"5:filesl" + files + b"e")
+
+
 HOSTILE: dict[str, tuple[bytes, type[GrokdistError]]] = {
     "empty": (b"", SourceError),
     "not bencoded": (b"<html>", SourceError),
@@ -301,10 +307,7 @@ HOSTILE: dict[str, tuple[bytes, type[GrokdistError]]] = {
     "no hashes": (_info(pieces=b""), SourceError),
     "files is a number": (_info(length=None, files=3), SourceError),
     "path is a number": (_with_path(3), SourceError),
-    "too many files": (
-        _info(length=None, files=[{"length": 0, "path": [f"{i}"]} for i in range(200_002)]),
-        SourceError,
-    ),
+    "too many files": (_with_files(200_002), SourceError),
     "up": (_with_path("..", "etc", "passwd"), UnsafePathError),
     "here": (_with_path(".", "a"), UnsafePathError),
     "absolute": (_with_path("/etc/passwd"), UnsafePathError),
