@@ -1,0 +1,78 @@
+"""A short soak from end to end, and that each of its alarms does ring."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.soak import __main__ as command
+from benchmarks.soak.memory import Sample, has_grown, rise
+from benchmarks.soak.page import FETCH_PEAK, faults, render
+from benchmarks.soak.traffic import KINDS
+
+FEW = '{"prompts": 3, "seeds": 1, "tokens": 8}'
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Two seconds of every kind of request, some small files and one that is a hole."""
+    output = tmp_path_factory.mktemp("soak")
+    argv = ["--seconds", "2", "--callers", "4", "--kernels", "plain", "--known", FEW]
+    argv += ["--files", "40", "--bytes", str(64 << 20), "--work", str(output)]
+    code = command.main([*argv, "--output", str(output)])
+    found = json.loads((output / "soak.json").read_text("utf-8"))
+    # In two seconds nothing is warm, so that memory is not looked at here.
+    found["serve"]["memory"]["grown"] = False
+    assert faults(found) == [], code
+    assert list(output.glob("grokdist-soak-*")) == []
+    return found
+
+
+def test_every_kind_was_asked_and_the_page_says_how_it_went(results: Any) -> None:
+    page = render(results)
+    for kind in KINDS:
+        assert results["serve"]["kinds"][kind]["right"] > 0
+        assert f"| {kind} | " in page
+    assert "Faults: none." in page
+    assert [each["verify"]["ok"] for each in results["fetch"]] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (("serve", "wrong"), ["stream: wrong text"], "wrong text"),
+        (("serve", "memory", "grown"), True, "memory grew"),
+        (("serve", "idle_afterwards"), False, "still ran"),
+        (("serve", "exit_code"), 1, "ended with 1"),
+        (("serve", "kinds", "n", "right"), 0, "no n ended well"),
+        (("fetch", 0, "fetch", "peak_bytes"), FETCH_PEAK + 1, "fetch of 40 files held"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    results: Any, path: tuple[str | int, ...], value: object, says: str
+) -> None:
+    changed = copy.deepcopy(results)
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    (fault,) = faults(changed)
+    assert says in fault
+    assert says in render(changed)
+
+
+def samples(*resident: int) -> list[Sample]:
+    return [
+        Sample(at=float(at), resident=each, threads=1, files=1) for at, each in enumerate(resident)
+    ]
+
+
+def test_a_leak_is_told_from_a_spread() -> None:
+    assert rise(samples(100, 110, 120)) == pytest.approx(20)
+    assert has_grown(samples(*range(1000, 1100)))
+    assert not has_grown(samples(*[1000, 1040] * 50))
+    with pytest.raises(ValueError, match="1 samples"):
+        rise(samples(100))
