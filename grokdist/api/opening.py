@@ -129,5 +129,6 @@ def load_engine(
     if engine.config.altered is not None:
         voice.warning(f"altered: {engine.config.altered}")
     if dtype is not None and engine.runner.spec.dtype != dtype:
-        voice.note(f"the CPU computes in {engine.runner.spec.dtype}, which is finer than {dtype}")
+        computed = engine.runner.spec.dtype
+        voice.note(f"the CPU computes in {computed} and rounds to {dtype} the embedding alone")
     return engine

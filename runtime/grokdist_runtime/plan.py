@@ -388,7 +388,7 @@ def _notes(
 ) -> Iterator[str]:
     if devices.family == "host":
         if asked != "float32":
-            yield f"a CPU computes in float32, which is finer than {asked}"
+            yield f"a CPU computes in float32 and rounds to {asked} the embedding alone"
         if devices.bytes_per_s is None:
             yield "the memory's bandwidth is unknown, and the roofline with it: cpu:SIZE@RATEGB/s"
     elif (idle := devices.count - mesh.devices) > 0:

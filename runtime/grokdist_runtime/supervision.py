@@ -30,6 +30,8 @@ _FAILURE = b"\1"
 _LEAVE_S = 10.0
 """Seconds that a child which failed waits for its parent to have told the others."""
 
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
 _parent = -1  # in a child of ``supervise`` the pipe to its parent
 
 
@@ -56,11 +58,14 @@ def supervise(link: Link) -> Ending | None:
     sys.stdout.flush()
     sys.stderr.flush()
     read_end, write_end = os.pipe()
+    # One that comes before the parent can pass it on waits, or it would leave the child behind.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *_PASSED_ON))
     child = os.fork()
     if child:
         os.close(write_end)
         with contextlib.closing(link):
-            return _watch(child, read_end, link)
+            return _watch(child, read_end, link, signals)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     os.close(read_end)  # the write end closes when this process ends, however it does
     link.close()
     keep_output(printing=link.cluster.first)
@@ -102,7 +107,7 @@ def keep_output(*, printing: bool) -> None:
     sys.stdout = os.fdopen(kept, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
-def _watch(child: int, ended: int, link: Link) -> Ending:
+def _watch(child: int, ended: int, link: Link, signals: set[int | signal.Signals]) -> Ending:
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
         with contextlib.suppress(ProcessLookupError):
@@ -110,8 +115,9 @@ def _watch(child: int, ended: int, link: Link) -> Ending:
 
     # A terminal's interrupt reaches the child as well; what ends this process must end both.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    for ending in _PASSED_ON:
         signal.signal(ending, pass_on)
+    signal.pthread_sigmask(signal.SIG_SETMASK, signals)
     with selectors.DefaultSelector() as watched:
         watched.register(ended, selectors.EVENT_READ, None)
         for number, peer in link.peers.items():

@@ -224,7 +224,8 @@ def test_a_cpu_says_that_it_computes_finer_than_asked(cli: Cli) -> None:
     assert (asked.code, "the CPU computes in float32" in asked.err) == (0, True)
     plain = cli("score", "To be", "--dtype", "float32", "--json")
     assert "the CPU computes" not in plain.err
-    assert plain.json == asked.json
+    assert plain.json != asked.json  # the embedding is rounded
+    assert plain.json["perplexity"] == pytest.approx(asked.json["perplexity"], rel=0.01)
 
 
 def test_inspect_lists_the_tensors(cli: Cli, mini: Path) -> None:

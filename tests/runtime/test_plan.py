@@ -77,7 +77,7 @@ def test_a_cpu_holds_the_cache_in_float32_and_the_embedding_as_asked() -> None:
     assert made.per_device.weights == params.bytes_per_device(spec)
     assert made.per_device.kv_cache == kv_cache.cache_bytes(spec, 1, made.cache_tokens)
     assert made.needed == 8 * made.per_device.total  # the simulated devices share one memory
-    assert any("float32, which is finer than bfloat16" in note for note in made.notes)
+    assert any("float32 and rounds to bfloat16 the embedding" in note for note in made.notes)
 
 
 def test_what_is_restated_without_jax_is_what_the_runtime_says() -> None:
