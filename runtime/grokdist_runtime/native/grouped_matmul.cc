@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "ffi.h"
@@ -44,12 +45,19 @@ int64_t job_width(int64_t all_columns, int64_t rows, int64_t threads) {
   return width < 256 ? 256 : (width + 63) / 64 * 64;
 }
 
-// out[c] = the sum of parts[g][c].
-void add_parts(const float* parts, int64_t groups, int64_t columns, float* out) {
-  std::memcpy(out, parts, sizeof(float) * columns);
-  for (int64_t g = 1; g < groups; ++g)
-    for (int64_t c = 0; c < columns; ++c) out[c] += parts[g * columns + c];
-}
+// The product of one row with one matrix, a part for each group of scales.
+struct Parts {
+  std::unique_ptr<float[]> of;  // [G, N]
+  int64_t groups, columns;
+  float* out;  // [N], their sum
+
+  // In the order of the groups, so that the sum does not depend on who computed which.
+  void add() const {
+    std::memcpy(out, of.get(), sizeof(float) * columns);
+    for (int64_t g = 1; g < groups; ++g)
+      for (int64_t c = 0; c < columns; ++c) out[c] += of[g * columns + c];
+  }
+};
 
 }  // namespace
 
@@ -96,7 +104,7 @@ GROKDIST_KERNEL grouped_matmul(XLA_FFI_CallFrame* frame) {
   int64_t all_columns = 0;
   for (const Weights& w : stacks) all_columns += w.columns * groups.size();
   std::vector<Job> jobs;
-  std::vector<std::unique_ptr<float[]>> parts;  // of matrices whose groups are shared out
+  std::vector<Parts> parts;
   for (const Group& group : groups) {
     for (const Weights& w : stacks) {
       const bool alone = group.rows.size() == 1 && integers_fit(product.depth, w.groups);
@@ -108,8 +116,11 @@ GROKDIST_KERNEL grouped_matmul(XLA_FFI_CallFrame* frame) {
         width = job_width(all_columns * runs, 1, threads);
       }
       float* to = w.out + group.rows[0] * w.columns;
-      if (alone && w.groups > 1)
-        to = parts.emplace_back(new float[w.groups * w.columns]).get();
+      if (alone && w.groups > 1) {
+        std::unique_ptr<float[]> of(new float[w.groups * w.columns]);
+        parts.push_back({std::move(of), w.groups, w.columns, to});
+        to = parts.back().of.get();
+      }
       for (int64_t run = 0; run < runs; ++run)
         for (int64_t c = 0; c < w.columns; c += width)
           jobs.push_back({&w, &group, c, c + width < w.columns ? width : w.columns - c,
@@ -123,15 +134,11 @@ GROKDIST_KERNEL grouped_matmul(XLA_FFI_CallFrame* frame) {
       float_rows(product, *job.weights, *job.group, job.first, job.width);
       return;
     }
+    // Each job rounds the row for itself: that costs less than to wait for another.
     for (int64_t g = job.begin; g < job.end; ++g)
       integer_group(product, *job.weights, job.group->matrix, job.group->rows[0], g, job.first,
                     job.width, job.parts + g * job.weights->columns);
   });
-  // Added in the order of the groups, so that the result does not depend on the number of threads.
-  int64_t next = 0;
-  for (const Group& group : groups)
-    for (const Weights& w : stacks)
-      if (group.rows.size() == 1 && w.groups > 1 && integers_fit(product.depth, w.groups))
-        add_parts(parts[next++].get(), w.groups, w.columns, w.out + group.rows[0] * w.columns);
+  for (const Parts& each : parts) each.add();
   return nullptr;
 }
