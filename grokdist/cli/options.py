@@ -41,6 +41,7 @@ StrictFreshness = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
+Dtype = Annotated[str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")]
 Kernels = Annotated[
     KernelNames | None,
     typer.Option(help="Who multiplies: XLA, C++ or a GPU kernel; default: the fastest here."),
@@ -48,4 +49,8 @@ Kernels = Annotated[
 KvCache = Annotated[
     KvCacheDtype | None,
     typer.Option(help="Round cached keys and values: smaller, and lossy; default: as computed."),
+]
+Mesh = Annotated[
+    str | None,
+    typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
 ]

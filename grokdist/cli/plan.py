@@ -36,17 +36,12 @@ def plan(
             help="8xH100, 4xH200, v5e-16, cpu:512GB, cpu:512GB@400GB/s; default: this machine."
         ),
     ] = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
-    ] = None,
+    mesh: options.Mesh = None,
     context: Annotated[
         int | None, typer.Option(help="Tokens of each sequence; default: the model's longest.")
     ] = None,
     batch: Annotated[int, typer.Option(help="Sequences at once.")] = 1,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
-    ] = None,
+    dtype: options.Dtype = None,
     kv_cache: options.KvCache = None,
     requantise: options.Requantise = None,
     json: options.Json = False,

@@ -78,13 +78,8 @@ def run(
             metavar="N", help="Show each token's log-probability and those of the N most likely."
         ),
     ] = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
-    ] = None,
+    mesh: options.Mesh = None,
+    dtype: options.Dtype = None,
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,

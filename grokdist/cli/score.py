@@ -26,13 +26,8 @@ def score(
     logits: Annotated[
         Path | None, typer.Option(help="Write logits [tokens, vocab] float32 to this .npy file.")
     ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
-    ] = None,
-    mesh: Annotated[
-        str | None,
-        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
-    ] = None,
+    dtype: options.Dtype = None,
+    mesh: options.Mesh = None,
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,

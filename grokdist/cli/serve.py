@@ -67,13 +67,8 @@ def serve(
     prefix_cache: Annotated[
         int, typer.Option(help="Bytes for beginnings of texts, on each device.", min=0)
     ] = 1 << 29,
-    mesh: Annotated[
-        str | None,
-        typer.Option(help="Devices as DxM or DxMxE: data, model, expert; default: auto."),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="float32 or bfloat16; default: the model's own.")
-    ] = None,
+    mesh: options.Mesh = None,
+    dtype: options.Dtype = None,
     kv_cache: options.KvCache = None,
     kernels: options.Kernels = None,
     requantise: options.Requantise = None,
