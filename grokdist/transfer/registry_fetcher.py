@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import IO
 from urllib.parse import urljoin, urlsplit
@@ -70,6 +70,7 @@ class RegistryFetcher(FetcherInterface):
         self.last = ""
         self._bounds = bounds or FetchBounds()
         self._pools = Pools(name, 1)
+        self._blocks: Generator[bytes, None, None] | None = None
 
     def close(self) -> None:
         """Close all connections."""
@@ -78,11 +79,21 @@ class RegistryFetcher(FetcherInterface):
     @contextlib.contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         """As the base class has it; no signed length lifts our own bound."""
-        with super().download_file(url, min(max_length, self._bounds.max_bytes)) as file:
-            yield file
+        try:
+            with super().download_file(url, min(max_length, self._bounds.max_bytes)) as file:
+                yield file
+        finally:
+            # The base class leaves what is too long in the middle, and the error that says so
+            # would keep its connection for as long as somebody keeps the error.
+            if self._blocks is not None:
+                self._blocks.close()
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         self.last = url
+        self._blocks = self._read(url)
+        return self._blocks
+
+    def _read(self, url: str) -> Generator[bytes, None, None]:
         stop = Stop()
         timer = threading.Timer(self._bounds.deadline, stop.set)
         timer.daemon = True

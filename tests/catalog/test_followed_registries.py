@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -264,6 +265,24 @@ def test_endless_data_is_cut_off(
     team.add(manifest("second"))
     server.instead[name] = endless
     refused(follower, f"{name} does not end where it must")
+
+
+def test_a_connection_ends_though_its_error_is_kept(
+    team: Team, follower: Follower, server: RegistryServer
+) -> None:
+    ended = threading.Event()
+
+    def noticing(asked: Asked) -> Iterator[bytes | float]:
+        try:
+            yield from endless(asked)
+        finally:
+            ended.set()
+
+    team.add(manifest("second"))
+    server.instead["timestamp.json"] = noticing
+    error = refused(follower, "does not end where it must")
+    assert ended.wait(30)
+    assert error.__cause__ is not None  # with the frames that read the answer
 
 
 def test_an_endless_target_is_cut_off(
