@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import os
@@ -41,11 +42,53 @@ def write_whole(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _opened(folder: Path, stem: str) -> tuple[Path, BinaryIO]:
+def write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """Write a file that is not there yet, whole or not at all; it is on the disk afterwards.
+
+    Args:
+        path: its name, in a folder that exists.
+        data: what it holds.
+        mode: who may read it from its first byte on; the umask takes away from it.
+
+    Raises:
+        FileExistsError: something has that name.
+        OSError: it cannot be written there.
+    """
+    stem = f".{path.name[:80]}."
+    _sweep(path.parent, stem)
+    partial, file = _opened(path.parent, stem, mode)
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            _name(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _name(partial: Path, path: Path) -> None:
+    """Give a file its name, and take nobody's place as a rename would."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        # A file system without links, as of a memory stick.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.rename(path)
+
+
+def _opened(folder: Path, stem: str, mode: int = 0o666) -> tuple[Path, BinaryIO]:
     """A new file to write to, locked for as long as it is open: so its writer is seen to live."""
     while True:
         partial = folder / f"{stem}{secrets.token_hex(4)}.part"
-        file = partial.open("xb")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        file = os.fdopen(descriptor, "wb")
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(file.fileno()).st_nlink:

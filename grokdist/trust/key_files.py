@@ -8,6 +8,7 @@ passwords is left to ``grokdist.cli``.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -21,12 +22,20 @@ from grokdist.errors import StoreError, TrustError, UsageError
 from grokdist.private_folder import make_private
 from grokdist.settings import home
 from grokdist.trust.keys import read_pem
+from grokdist.whole_file import write_new
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+    )
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
     PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
+    PrivateKey = Ed25519PrivateKey | EllipticCurvePrivateKey
 
 Password = Callable[[Path], bytes]
 """Asked for the password of an encrypted key file."""
@@ -75,45 +84,42 @@ def keys_folder() -> Path:
 def make_key(name: str, kind: KeyKind, *, password: bytes | None, out: Path | None) -> KeyPair:
     """Make a key pair and write it; nothing that exists is written over.
 
+    A private half that lies there without its public one, as when the making was cut off between
+    the two, is kept, and gets its public half.
+
     Args:
         name: what to call it.
         kind: of which kind it shall be.
-        password: encrypts the private half; None leaves it plain.
+        password: encrypts the private half, or opens one that is there; None leaves it plain.
         out: the private half's file; None for ``<name>.pem`` in ``keys_folder()``. The public
             half is ``<same>.pub.pem`` beside it.
 
     Raises:
-        UsageError: the name is none, or a file is there already.
+        UsageError: the name is none, the public half is there already, or a private one is that
+            this password does not open or that is of another kind.
         StoreError: the files cannot be written.
     """
     from cryptography.hazmat.primitives import serialization as pem
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
     if not NAME.fullmatch(name):
         raise UsageError(f"{shorten(name)} is no key's name; expected letters, digits, '.-_'")
     private = keys_folder() / f"{name}{_PRIVATE}" if out is None else out
     public = _public_beside(private)
-    curves: dict[KeyKind, type[ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1]] = {
-        KeyKind.P256: ec.SECP256R1,
-        KeyKind.P384: ec.SECP384R1,
-        KeyKind.P521: ec.SECP521R1,
-    }
-    key: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
-    if kind is KeyKind.ED25519:
-        key = ed25519.Ed25519PrivateKey.generate()
-    else:
-        key = ec.generate_private_key(curves[kind]())
-    lock = pem.NoEncryption() if password is None else pem.BestAvailableEncryption(password)
     try:
-        make_private(private.parent)
-        _write_new(
-            private, key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, lock), 0o600
+        if public.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(public))
+        if private.exists():
+            key = _begun(private, kind, password)
+        else:
+            key = _generated(kind)
+            lock = pem.NoEncryption() if password is None else pem.BestAvailableEncryption(password)
+            secret = key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, lock)
+            make_private(private.parent)
+            write_new(private, secret, mode=0o600)
+        shown = key.public_key().public_bytes(
+            pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo
         )
-        _write_new(
-            public,
-            key.public_key().public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo),
-            0o644,
-        )
+        write_new(public, shown, mode=0o644)
     except FileExistsError as error:
         raise UsageError(
             f"{error.filename} exists; expected a new name, since a key is never written over"
@@ -123,6 +129,32 @@ def make_key(name: str, kind: KeyKind, *, password: bytes | None, out: Path | No
     return KeyPair(
         name=name, kind=kind, public=public, private=private, encrypted=password is not None
     )
+
+
+def _generated(kind: KeyKind) -> PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    if kind is KeyKind.ED25519:
+        return ed25519.Ed25519PrivateKey.generate()
+    curves: dict[KeyKind, type[ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1]] = {
+        KeyKind.P256: ec.SECP256R1,
+        KeyKind.P384: ec.SECP384R1,
+        KeyKind.P521: ec.SECP521R1,
+    }
+    return ec.generate_private_key(curves[kind]())
+
+
+def _begun(private: Path, kind: KeyKind, password: bytes | None) -> PrivateKey:
+    """The private half that is there already, if it is what was asked for."""
+    alone = f"{private} is there without its public half"
+    encrypted = b"ENCRYPTED" in read_pem(private)
+    if encrypted != (password is not None):
+        how = "encrypted" if encrypted else "not encrypted"
+        raise UsageError(f"{alone}, {how}, which is not as asked; expected another name")
+    key: PrivateKey = load_private(private, lambda _: password or b"")
+    if (found := kind_of(key.public_key())) is not kind:
+        raise UsageError(f"{alone}, of kind {found}; expected {kind}, or another name")
+    return key
 
 
 def list_keys() -> tuple[list[KeyPair], list[str]]:
@@ -247,11 +279,3 @@ def kind_of(key: Any, *, where: str = "the key") -> KeyKind:
 def _public_beside(private: Path) -> Path:
     name = private.name.removesuffix(_PUBLIC).removesuffix(_PRIVATE)
     return private.with_name(name + _PUBLIC)
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
