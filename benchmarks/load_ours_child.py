@@ -5,6 +5,7 @@ Arguments: contender, model directory, its bytes, and 1 to read from the disk. P
 
 from __future__ import annotations
 
+import gc
 import json
 import mmap
 import os
@@ -103,6 +104,8 @@ def main() -> None:
         Path(directory).glob("*.safetensors")
     )
     load = (lambda: plain_read(files)) if name == "plain" else our_load(Path(directory))
+    # As the command has it; by default the collector looks through all of JAX in between.
+    gc.set_threshold(50_000, 20, 20)
     prepare_files(files, cold=cold == "1")
     warm_memory(3 * int(nbytes))
     start = time.perf_counter()

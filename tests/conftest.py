@@ -38,6 +38,12 @@ os.environ["XLA_FLAGS"] = " ".join(
     [os.environ.get("XLA_FLAGS", ""), *(f"--{name}={value}" for name, value in QUICKLY.items())]
 ).strip()
 
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a third of the time goes by waiting for peers, servers and children."""
+    return (os.cpu_count() or 1) + 1
+
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # The latter say that this process shares a run with others.
 _OURS = ("GROKDIST_", "SLURM_", "OMPI_", "JAX_NUM_PROCESSES")

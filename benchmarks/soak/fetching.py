@@ -9,6 +9,7 @@ fetch believe in the room, which it would otherwise refuse to begin without. The
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -19,7 +20,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -160,7 +160,7 @@ def _manifest(digests: Mapping[str, tuple[int, str]]) -> dict[str, Any]:
     }
 
 
-@contextmanager
+@contextlib.contextmanager
 def _served(folder: Path) -> Iterator[str]:
     """A server of a folder in a process of its own, and its address."""
     child = subprocess.Popen(
@@ -219,7 +219,8 @@ def _serve(folder: Path) -> None:
             self.send_header("Content-Length", str(end - start))
             self.end_headers()
             self.wfile.flush()
-            with path.open("rb") as file:
+            # Who has enough of a range goes away in the middle of it.
+            with path.open("rb") as file, contextlib.suppress(ConnectionError):
                 while start < end:
                     count = min(_SENDFILE, end - start)
                     start += os.sendfile(self.connection.fileno(), file.fileno(), start, count)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE_S = 120.0
+_AGAIN_S = 3.0
 """Long, since machines are busy; nothing waits for it unless it fails."""
 
 
@@ -53,12 +54,26 @@ class Terminal:
         """Press keys."""
         os.write(self._fd, text.encode())
 
+    def type_until(self, keys: str, pattern: str) -> re.Match[str]:
+        """Press keys, and again every few seconds, until the program shows something."""
+        for _ in range(int(PATIENCE_S / _AGAIN_S)):
+            self.type(keys)
+            if (match := self._look(pattern, _AGAIN_S)) is not None:
+                return match
+        raise AssertionError(f"no {pattern!r} in {self.shown[self._seen :]!r}")
+
     def expect(self, pattern: str) -> re.Match[str]:
         """Wait until the program shows something, after what was expected before."""
-        until = time.monotonic() + PATIENCE_S
+        match = self._look(pattern, PATIENCE_S)
+        assert match is not None, f"no {pattern!r} in {self.shown[self._seen :]!r}"
+        return match
+
+    def _look(self, pattern: str, seconds: float) -> re.Match[str] | None:
+        until = time.monotonic() + seconds
         while (match := re.compile(pattern).search(self.shown, self._seen)) is None:
             left = until - time.monotonic()
-            assert left > 0, f"no {pattern!r} in {self.shown[self._seen :]!r}"
+            if left <= 0:
+                return None
             if select.select([self._fd], [], [], min(left, 1.0))[0]:
                 try:
                     data = os.read(self._fd, 65_536)

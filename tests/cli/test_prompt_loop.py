@@ -42,8 +42,9 @@ def test_a_session(tmp_path: Path, repository: Path) -> None:
         terminal.expect("error: .*context of 256.*\n(.*\n)*> ")
 
         # Ctrl-C at the prompt gives a new prompt.
-        terminal.type("half a li\x03")
-        terminal.expect(r"\n> ")
+        # CPython misses one of the moment before it waits for keys; people press it again.
+        terminal.type("half a li")
+        terminal.type_until("\x03", r"\n> ")
 
         # An interrupt ends an answer that is being written, and keeps the session.
         for line in ("/max-tokens 250", "/temperature 1", "/stats on"):

@@ -15,7 +15,7 @@ from grokdist.cli import waiting
 from grokdist.cli.output import Output
 waiting.SOON_OVER_S = float(sys.argv[1])
 with waiting.waiting(Output(), "asking [nobody]") as begun:
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.readline() if sys.argv[2] == "a line" else time.sleep(float(sys.argv[2]))
     begun()
     print("first", flush=True)
     time.sleep(0.3)
@@ -33,9 +33,10 @@ def _env(repository: Path, term: str) -> dict[str, str]:
 
 
 def test_it_is_shown_and_gone_before_anything_else(repository: Path) -> None:
-    argv = [sys.executable, "-c", CHILD, "0.01", "1"]
+    argv = [sys.executable, "-c", CHILD, "0.01", "a line"]
     with Terminal(argv, cwd=repository, env=_env(repository, "xterm")) as terminal:
         terminal.expect(r"asking \[nobody\]")
+        terminal.type("\n")
         terminal.expect("first\r\n")
         after = len(terminal.shown)
         assert terminal.end() == 0

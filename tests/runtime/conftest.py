@@ -94,7 +94,7 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def full_compilation() -> Iterator[None]:
     """Runners compile as they do for users; see ``tests/conftest.py``."""
     compiled = functools.partialmethod(
