@@ -3,8 +3,9 @@
     PYTHONPATH=.:runtime python -m benchmarks.soak            # ten minutes, then the fetches
     PYTHONPATH=.:runtime python -m benchmarks.soak --only serve --seconds 60
 
-Writes ``soak.md`` and ``soak.json`` into ``--output``. Ends with 1 where anything was not as it
-should be: a wrong text, memory that grew, a fetch that did not end well or held too much.
+Writes ``soak.md`` and ``soak.json`` into ``--output``; with ``--only`` the other part stays in
+them. Ends with 1 where anything was not as it should be: a wrong text, memory that grew, a fetch
+that did not end well or held too much.
 """
 
 from __future__ import annotations
@@ -29,15 +30,10 @@ _OUTPUT = Path(__file__).parents[1] / "results"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs it; returns the exit code."""
     options = _parse(arguments)
-    results: dict[str, Any] = {
-        "command": f"python -m benchmarks.soak --seconds {options.seconds:g}"
-        f" --callers {options.callers} --seed {options.seed} --kernels {options.kernels}"
-        f" --files {options.files} --bytes {options.bytes}"
-        + (f" --known '{json.dumps(options.known)}'" if options.known else "")
-        + (f" --only {options.only}" if options.only else ""),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "machine": describe(None),
-    }
+    kept = options.output / "soak.json"
+    results: dict[str, Any] = {}
+    if options.only and kept.exists():
+        results = json.loads(kept.read_text("utf-8"))
     with tempfile.TemporaryDirectory(prefix="grokdist-soak-", dir=options.work) as name:
         work = Path(name)
         if options.only != "fetch":
@@ -48,14 +44,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 seed=options.seed,
                 **options.known,
             )
-            results["serve"] = soak(load, work / "home", kernels=options.kernels)
+            command = f"--only serve --seconds {load.seconds:g} --callers {load.callers}"
+            command += f" --seed {load.seed} --kernels {options.kernels}"
+            if options.known:
+                command += f" --known '{json.dumps(options.known)}'"
+            made = _made(command)
+            results["serve"] = made | soak(load, work / "home", kernels=options.kernels)
         if options.only != "serve":
-            results["fetch"] = [many_files(options.files, work), one_file(options.bytes, work)]
+            made = _made(f"--only fetch --files {options.files} --bytes {options.bytes}")
+            runs = [many_files(options.files, work), one_file(options.bytes, work)]
+            results["fetch"] = made | {"runs": runs}
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "soak.json").write_text(json.dumps(results) + "\n", "utf-8")
+    kept.write_text(json.dumps(results) + "\n", "utf-8")
     (options.output / "soak.md").write_text(render(results), "utf-8")
     print(render(results))
     return 1 if faults(results) else 0
+
+
+def _made(command: str) -> dict[str, Any]:
+    """How one part was made; called before it is."""
+    return {
+        "command": f"python -m benchmarks.soak {command}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": describe(None),
+    }
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -197,8 +197,8 @@ def _serve(folder: Path) -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # The head goes with the first bytes; small files are one packet.
-        wbufsize = -1
+        # Head and body are two packets, and the second must not wait for word of the first.
+        disable_nagle_algorithm = True
 
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
@@ -218,7 +218,6 @@ def _serve(folder: Path) -> None:
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
             self.send_header("Content-Length", str(end - start))
             self.end_headers()
-            self.wfile.flush()
             # Who has enough of a range goes away in the middle of it.
             with path.open("rb") as file, contextlib.suppress(ConnectionError):
                 while start < end:

@@ -25,7 +25,7 @@ def faults(results: Mapping[str, Any]) -> list[str]:
             found.append("texts still ran when nobody asked any more")
         if serve["exit_code"] != 0:
             found.append(f"the server ended with {serve['exit_code']}")
-    for fetch in results.get("fetch", []):
+    for fetch in results["fetch"]["runs"] if "fetch" in results else []:
         for what in ("fetch", "verify"):
             if fetch[what]["exit_code"] != 0:
                 found.append(f"{what} of {fetch['name']}: {fetch[what]['error']}")
@@ -37,15 +37,7 @@ def faults(results: Mapping[str, Any]) -> list[str]:
 
 def render(results: Mapping[str, Any]) -> str:
     """The page, in Markdown."""
-    machine = results["machine"]
-    lines = [
-        "# Soak",
-        "",
-        f"`{results['command']}`, {results['date']}, {machine['cpu']}, {machine['cores']} cores,"
-        f" {_mib(machine['memory'])} MiB, {machine['system']}, Python {machine['python']},"
-        f" jax {machine['jax']}.",
-        "",
-    ]
+    lines = ["# Soak", ""]
     if serve := results.get("serve"):
         lines += _serve(serve)
     if "fetch" in results:
@@ -61,6 +53,7 @@ def _serve(serve: Mapping[str, Any]) -> list[str]:
     lines = [
         "## The server under mixed load",
         "",
+        *_made(serve),
         f"`grokdist serve --model grok-mini {' '.join(serve['flags'])}`, {serve['kernels']}"
         f" kernels, {serve['callers']} callers for {serve['seconds']:g} seconds, choosing by seed"
         f" {serve['seed']}. Every text has a seed and is compared with what the model gives alone"
@@ -94,10 +87,12 @@ def _serve(serve: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _fetch(fetches: list[Mapping[str, Any]]) -> list[str]:
+def _fetch(part: Mapping[str, Any]) -> list[str]:
+    fetches = part["runs"]
     lines = [
         "## Large fetches",
         "",
+        *_made(part),
         "`grokdist fetch` from a server on this machine, then `grokdist verify`, each in a process"
         f" of its own; each may hold {_mib(FETCH_PEAK)} MiB. The one file is a hole, whose zeros"
         " are sent, hashed and written like other bytes.",
@@ -120,6 +115,16 @@ def _fetch(fetches: list[Mapping[str, Any]]) -> list[str]:
             " is room, without which it refuses to begin. Nothing else was changed.",
         ]
     return [*lines, ""]
+
+
+def _made(part: Mapping[str, Any]) -> list[str]:
+    machine = part["machine"]
+    return [
+        f"`{part['command']}`, {part['date']}, {machine['cpu']}, {machine['cores']} cores,"
+        f" {_mib(machine['memory'])} MiB, {machine['system']}, Python {machine['python']},"
+        f" jax {machine['jax']}; load average before {machine['load_before']}.",
+        "",
+    ]
 
 
 def _none(kind: Mapping[str, Any]) -> bool:

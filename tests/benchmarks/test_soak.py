@@ -37,7 +37,7 @@ def test_every_kind_was_asked_and_the_page_says_how_it_went(results: Any) -> Non
         assert results["serve"]["kinds"][kind]["right"] > 0
         assert f"| {kind} | " in page
     assert "Faults: none." in page
-    assert [each["verify"]["ok"] for each in results["fetch"]] == [True, True]
+    assert [each["verify"]["ok"] for each in results["fetch"]["runs"]] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_every_kind_was_asked_and_the_page_says_how_it_went(results: Any) -> Non
         (("serve", "idle_afterwards"), False, "still ran"),
         (("serve", "exit_code"), 1, "ended with 1"),
         (("serve", "kinds", "n", "right"), 0, "no n ended well"),
-        (("fetch", 0, "fetch", "peak_bytes"), FETCH_PEAK + 1, "fetch of 40 files held"),
+        (("fetch", "runs", 0, "fetch", "peak_bytes"), FETCH_PEAK + 1, "fetch of 40 files held"),
     ],
 )
 def test_what_is_wrong_is_said(
