@@ -9,7 +9,6 @@ Source: PEP 3154 and the opcode descriptions in CPython's ``pickletools``.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
 from grokdist_runtime.checkpoint import allow_list
@@ -106,16 +105,16 @@ class OpcodeMachine:
         self._opcodes: dict[bytes, Callable[[], None]] = {
             b"(": self._mark,
             b"\x94": self._memoize,
-            b"h": lambda: self._recall(self._number("<B")),
-            b"j": lambda: self._recall(self._number("<I")),
+            b"h": lambda: self._recall(self._number(1)),
+            b"j": lambda: self._recall(self._number(4)),
             b"\x8c": self._string,
             b"\x93": self._global,
-            b"K": lambda: self._push(self._number("<B")),
-            b"M": lambda: self._push(self._number("<H")),
-            b"J": lambda: self._push(self._number("<i")),
-            b"C": lambda: self._payload(self._number("<B")),
-            b"B": lambda: self._payload(self._number("<I")),
-            b"\x8e": lambda: self._payload(self._number("<Q")),
+            b"K": lambda: self._push(self._number(1)),
+            b"M": lambda: self._push(self._number(2)),
+            b"J": lambda: self._push(self._number(4, signed=True)),
+            b"C": lambda: self._payload(self._number(1)),
+            b"B": lambda: self._payload(self._number(4)),
+            b"\x8e": lambda: self._payload(self._number(8)),
             b"N": lambda: self._push(None),
             b"\x88": lambda: self._push(True),
             b"\x89": lambda: self._push(False),
@@ -168,16 +167,15 @@ class OpcodeMachine:
         return self._stack[0]
 
     def _check_limits(self) -> None:
-        for what, count, limit in (
-            ("values on the stack", len(self._stack), MAX_STACK),
-            ("open marks", len(self._marks), MAX_MARKS),
-            ("remembered values", len(self._memo), MAX_MEMO),
-        ):
-            if count > limit:
-                raise Refusal(f"{count} {what}", f"at most {limit}")
+        if len(self._stack) > MAX_STACK:
+            raise Refusal(f"{len(self._stack)} values on the stack", f"at most {MAX_STACK}")
+        if len(self._marks) > MAX_MARKS:
+            raise Refusal(f"{len(self._marks)} open marks", f"at most {MAX_MARKS}")
+        if len(self._memo) > MAX_MEMO:
+            raise Refusal(f"{len(self._memo)} remembered values", f"at most {MAX_MEMO}")
 
     def _frame(self, framed: bool) -> None:
-        length = self._number("<Q")
+        length = self._number(8)
         left = self._reader.size - self._reader.position
         if framed:
             raise Refusal("a frame within a frame", "one after the other")
@@ -198,12 +196,11 @@ class OpcodeMachine:
         if self._unframed > allowed or self._reader.position == self._reader.size:
             raise Refusal("an opcode outside of any frame", "a frame around it")
 
-    def _number(self, layout: str) -> int:
-        (value,) = struct.unpack(layout, self._reader.take(struct.calcsize(layout)))
-        return int(value)
+    def _number(self, size: int, *, signed: bool = False) -> int:
+        return int.from_bytes(self._reader.take(size), "little", signed=signed)
 
     def _string(self) -> None:
-        length = self._number("<B")
+        length = self._number(1)
         if length > MAX_STRING:
             raise Refusal(f"a string of {length} bytes", f"at most {MAX_STRING}")
         text = self._reader.take(length)
@@ -265,18 +262,20 @@ class OpcodeMachine:
         self._stack.append(value)
 
     def _top(self) -> object:
-        (value,) = self._pop(1)
-        self._push(value)
-        return value
+        self._require(1)
+        return self._stack[-1]
 
     def _pop(self, count: int) -> list[object]:
+        self._require(count)
+        values = self._stack[-count:]
+        del self._stack[-count:]
+        return values
+
+    def _require(self, count: int) -> None:
         # An opcode's operands lie above the last mark, as in CPython.
         floor = self._marks[-1] if self._marks else 0
         if len(self._stack) - floor < count:
             raise Refusal("an opcode with too few operands", f"{count} on the stack")
-        values = self._stack[-count:]
-        del self._stack[-count:]
-        return values
 
     def _pop_mark(self) -> list[object]:
         if not self._marks:
