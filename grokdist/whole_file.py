@@ -8,6 +8,7 @@ import fcntl
 import glob
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,25 +63,28 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            _name(partial, path)
-    finally:
+            with _alone(path.parent) as folder:
+                # A rename takes what has the name away; a link, which does not, is a second step.
+                if os.path.lexists(path):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+                partial.rename(path)
+                os.fsync(folder)
+    except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+        raise
 
 
-def _name(partial: Path, path: Path) -> None:
-    """Give a file its name, and take nobody's place as a rename would."""
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[int]:
+    """One writer of new files in a folder at a time; yields the folder's descriptor."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        path.hardlink_to(partial)
-    except FileExistsError:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # A file system without links, as of a memory stick.
-        if os.path.lexists(path):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        partial.rename(path)
+        with contextlib.suppress(OSError):  # where the file system has no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _opened(folder: Path, stem: str, mode: int = 0o666) -> tuple[Path, BinaryIO]:

@@ -31,7 +31,7 @@ os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 # Most of what the tests take is the compiler's. Nearly all of them are about what is computed and
 # not how fast, so that the same programs are optimised less, here and in the processes that they
-# start; where it is the point, ``full_compilation`` and ``tests/docs`` have what users have.
+# start; where it is the point, ``full_compilation`` and README's page have what users have.
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 QUICKLY = {"xla_cpu_use_fusion_emitters": "false"}
 os.environ["XLA_FLAGS"] = " ".join(

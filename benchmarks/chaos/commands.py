@@ -25,6 +25,7 @@ from grokdist.catalog.registry_draft import draft_manifests
 from grokdist.catalog.registry_folder import RegistryFolder
 from grokdist.catalog.serialise import serialise_manifest
 from grokdist.errors import GrokdistError
+from grokdist.trust.key_files import load_private, load_public
 from grokdist.trust.keys import load_verifying_key
 from grokdist.trust.oms.bundle import Bundle
 from grokdist.trust.receipt import parse_receipt
@@ -73,6 +74,14 @@ def commands() -> tuple[Command, ...]:
             argv=("sign", "model", "--key", "key.pem", "--json"),
             state=_signed,
             prints='"root"',
+        ),
+        Command(
+            name="keys new",
+            prepare=lambda folder: None,
+            argv=("keys", "new", "k", "--out", "keys/k.pem", "--no-password", "--json"),
+            state=_made,
+            prints='"keyid"',
+            refuses="a key is never written over",
         ),
         Command(
             name="attest",
@@ -253,6 +262,22 @@ def _signed(folder: Path, before: Path, after: Path) -> str:
     if listed != {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}:
         raise Between("the signature is not over these files")
     return NEW
+
+
+def _made(folder: Path, before: Path, after: Path) -> str:
+    """A private key that can be read, or none; done where its public half is beside it."""
+    private, public = folder / "keys/k.pem", folder / "keys/k.pub.pem"
+    if not private.exists():
+        if public.exists():
+            raise Between("there is a public half and no private one")
+        return OLD
+    try:
+        key = load_private(private, lambda _: b"").public_key()
+        if public.exists() and load_public(public) != key:
+            raise Between("the halves are of two keys")
+    except GrokdistError as error:
+        raise Between(str(error)) from error
+    return NEW if public.exists() else OLD
 
 
 def _draft_signed(folder: Path, before: Path, after: Path) -> str:

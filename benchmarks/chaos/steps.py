@@ -37,6 +37,7 @@ class Command:
         state: ``OLD`` or ``NEW``, or raises ``Between``; is given the folder, one as it was
             before, and one as an undisturbed run leaves it.
         prints: what the command prints when it completes.
+        refuses: with which words it refuses, by exit code 2, to do once more what was done.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Command:
     argv: tuple[str, ...]
     state: Callable[[Path, Path, Path], str]
     prints: str
+    refuses: str = ""
 
 
 @dataclass
@@ -124,7 +126,10 @@ def end_at(stage: Stage, way: str, step: int, folder: Path, library: Path) -> tu
     if ended.code == 0 and state != NEW:
         losses.append(f"it says that it is done, and the state is {state}")
     again = run(command.argv, folder)
-    losses += [f"once more: {each}" for each in misspoken(again, {0: command.prints})]
+    right = {0: command.prints}
+    if state == NEW and command.refuses:
+        right = {2: command.refuses}
+    losses += [f"once more: {each}" for each in misspoken(again, right)]
     try:
         if (last := command.state(folder, stage.before, stage.after)) != NEW:
             losses.append(f"once more: the state is {last}")
