@@ -1,5 +1,6 @@
 """The ``grokdist`` command, also as ``python -m grokdist``, which works in a bare checkout too."""
 
+import atexit
 import os
 import signal
 import sys
@@ -22,8 +23,16 @@ def _again(ignored: Any) -> None:
         sys.__unraisablehook__(ignored)
 
 
+def _ignore_interrupts() -> None:
+    """Let the exit code stand: Python, when it takes itself apart, would end by the signal."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+
+
 def main() -> None:
     """Run the command line; an interrupt while it is still being imported is told as any other."""
+    # The first to be registered is the last to run, when all is said and no thread is left.
+    atexit.register(_ignore_interrupts)
     # A terminated fetch must leave a resumable state, exactly as an interrupted one does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.unraisablehook = _again

@@ -44,7 +44,7 @@ from grokdist.cli import (
     verify,
 )
 from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for, out_of_room
-from grokdist.cli.output import Output
+from grokdist.cli.output import Output, begin
 from grokdist.errors import GrokdistError, ResourceError
 from grokdist.settings import config_path, load_config
 
@@ -195,6 +195,7 @@ def main() -> None:
     """Run the command line; ends the process with one of ``ExitCode``."""
     # Imports make many objects and no garbage: by default the collector takes a fifth of the start.
     gc.set_threshold(50_000, 20, 20)
+    begin()
     asked = completion.ASKED in os.environ
     if asked:
         completion.prepare()

@@ -11,6 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+_answered: list[bool] = []
+"""Not empty once stdout has its JSON document; see ``begin``."""
+
 _DUMB = ("dumb", "unknown")
 """Values of ``TERM`` for terminals that cannot move the cursor."""
 
@@ -32,6 +35,7 @@ class Output:
     def result(self, document: Mapping[str, Any], text: str) -> None:
         """Print a command's result: the document as JSON, or the text for people."""
         if self.json:
+            _answered.append(True)
             _write(sys.stdout, json.dumps(document, indent=2) + "\n")
         elif text:
             _write(sys.stdout, text if text.endswith("\n") else text + "\n")
@@ -74,11 +78,15 @@ class Output:
         _write(sys.stderr, f"{_styled('warning:', '33', sys.stderr)} {text}\n")
 
     def error(self, message: str, hint: str | None, code: int) -> None:
-        """Report a failure: two lines on stderr, and in JSON mode a document on stdout."""
+        """Report a failure: two lines on stderr, and in JSON mode a document on stdout.
+
+        Where the result was printed before, it stays the one document.
+        """
         _write(sys.stderr, f"{_styled('error:', '31', sys.stderr)} {message}\n")
         if hint:
             _write(sys.stderr, f"{_styled('hint:', '36', sys.stderr)} {hint}\n")
-        if self.json:
+        if self.json and not _answered:
+            _answered.append(True)
             body = {"error": {"message": message, "hint": hint, "exit_code": code}}
             _write(sys.stdout, json.dumps(body, indent=2) + "\n")
 
@@ -86,6 +94,11 @@ class Output:
     def interactive(self) -> bool:
         """True where a live progress display makes sense."""
         return not self.quiet and sys.stderr.isatty() and os.environ.get("TERM") not in _DUMB
+
+
+def begin() -> None:
+    """A command begins, which has said nothing yet."""
+    _answered.clear()
 
 
 def _tame(text: str) -> str:

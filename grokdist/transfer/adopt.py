@@ -20,7 +20,7 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError
 from grokdist.transfer.hashing import Task, Worker, check_file, default_jobs, in_parallel
 from grokdist.transfer.index import Hashed
-from grokdist.transfer.part_files import PARTS
+from grokdist.transfer.part_files import ADOPTED, PARTS
 from grokdist.transfer.progress import DISK, Progress
 from grokdist.transfer.sources.base import Source
 from grokdist.transfer.sources.folder import Place
@@ -121,7 +121,7 @@ def _link(
     worker: Worker,
     progress: Progress,
 ) -> Hashed | None:
-    temporary = f"{PARTS}/{entry.path}.link"
+    temporary = f"{PARTS}/{entry.path}{ADOPTED}"
     tree.remove(temporary)
     try:
         if not _linked(tree, place, temporary, clock, worker):

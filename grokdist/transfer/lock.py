@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from grokdist.errors import GrokdistError, StoreError
 from grokdist.transfer.lease import Holder, Lease, in_use, read_lease, sweep_rights, take
+from grokdist.transfer.part_files import sweep_parts
 from grokdist.transfer.temporary import sweep
 from grokdist.transfer.tree import STATE, ModelTree
 
@@ -65,6 +66,7 @@ def exclusive(
         lease = take(tree, kernel_vouches=locked, wait=keep_waiting)
         try:
             sweep(tree)
+            sweep_parts(tree)
             if locked:
                 sweep_rights(tree)
             yield lease

@@ -23,6 +23,8 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, GrokdistError, StoreError
 from grokdist.transfer.boot import boot_id
 from grokdist.transfer.part_files import (
+    COPY,
+    LINK,
     copy_range,
     expected_digest,
     of_swarm,
@@ -447,7 +449,7 @@ class Part:
                 return True
             if self._filled.size or len(self._claims) > 1 or self._claims[0].start:
                 return False
-            link = self.path.with_name(f"{self.path.name}-link")
+            link = self.path.with_name(f"{self.path.name}{LINK}")
             try:
                 link.unlink(missing_ok=True)
                 other.touch()
@@ -464,7 +466,7 @@ class Part:
         Raises:
             OSError: the disk refused.
         """
-        name = f"{part_name(self.entry.path)}-copy"
+        name = f"{part_name(self.entry.path)}{COPY}"
         with self._at_rest:
             self._at_rest.wait_for(lambda: not self._moving)
             if not self.shared:

@@ -11,10 +11,15 @@ from grokdist.errors import UnsafePathError
 from grokdist.transfer.boot import boot_id
 from grokdist.transfer.part_state import PartState, StateFile, Written, read_state
 from grokdist.transfer.ranges import RangeMap
-from grokdist.transfer.tree import STATE, ModelTree
+from grokdist.transfer.tree import STATE, ModelTree, split
 from grokdist.trust.digest import ContentDigest
 
 PARTS = f"{STATE}/parts"
+COPY, LINK = "-copy", "-link"
+ADOPTED = ".link"
+UNDER_WAY = (f".part{COPY}", f".part{LINK}", ADOPTED)
+"""How names end that are there for moments only, while one process works on a file."""
+
 _BLOCK = 1 << 20
 
 
@@ -69,6 +74,20 @@ def write_part(tree: ModelTree, entry: FileEntry, good: RangeMap) -> None:
             durable=True,
         )
     tree.rename(entry.path, part_name(entry.path), durable=True)
+
+
+def sweep_parts(tree: ModelTree) -> None:
+    """Take away what killed processes left: copies and links under way, states without a part.
+
+    Only for who has the directory alone.
+    """
+    with contextlib.suppress(FileNotFoundError, UnsafePathError):
+        found = {path for path, _ in tree.walk(split(PARTS))}
+        for path in sorted(found):
+            alone = path.endswith(".state") and f"{path.removesuffix('.state')}.part" not in found
+            if alone or path.endswith(UNDER_WAY):
+                with contextlib.suppress(OSError):
+                    tree.remove(path)
 
 
 def of_swarm(tree: ModelTree, status: os.stat_result) -> bool:

@@ -1,6 +1,7 @@
 """Boxes of stored tensors into main memory, by several threads and with no copy in between.
 
-Runs of bytes are read straight to where they belong. Columns that are cut out of rows are copied
+Runs of bytes are read straight to where they belong, and converted on the way where the array has
+another dtype. Columns that are cut out of rows are copied
 out of a memory map, which touches only their pages; reading whole rows and dropping the rest was
 measured to be slower. JAX is not needed here.
 """
@@ -31,6 +32,7 @@ Job = Callable[[], int]
 """Reads a little; says how many bytes."""
 
 _CHUNK = 16 << 20  # whole huge pages, and so large that Python's share is small
+_CONVERTED = 1 << 20  # bytes of another dtype at once, so that they stay in the cache meanwhile
 _SMALL = 1 << 20  # jobs that read less go together
 _SHORTEST_RUN = 256 << 10
 _MIN_THREADS, _MAX_THREADS = 4, 32
@@ -110,41 +112,49 @@ def _jobs(fill: Fill) -> Iterator[tuple[int, Job]]:
 
 
 def _piece_jobs(piece: Piece, out: Array) -> Iterator[tuple[int, Job]]:
-    alike = out.dtype == NUMPY_DTYPES[piece.view.dtype] and out.flags.c_contiguous
-    if alike and next(piece.ranges()).nbytes >= min(_SHORTEST_RUN, out.nbytes):
-        flat, place = out.reshape(-1).view(np.uint8).data, 0
+    dtype = NUMPY_DTYPES[piece.view.dtype]
+    nbytes = out.size * dtype.itemsize
+    if out.flags.c_contiguous and next(piece.ranges()).nbytes >= min(_SHORTEST_RUN, nbytes):
+        flat, done = out.reshape(-1), 0
+        chunk = _CHUNK if out.dtype == dtype else _CONVERTED
         for run in piece.ranges():
-            for start in range(0, run.nbytes, _CHUNK):
-                count = min(_CHUNK, run.nbytes - start)
+            for start in range(0, run.nbytes, chunk):
+                count = min(chunk, run.nbytes - start)
                 part = FileRange(file=run.file, offset=run.offset + start, nbytes=count)
-                yield count, _reading(part, flat[place : place + count])
-                place += count
+                place, done = done, done + count // dtype.itemsize
+                yield count, functools.partial(_read, part, dtype, flat[place:done])
         return
     mapped = functools.cache(lambda: piece.view.array()[piece.source])  # by whoever is first
-    item = ITEM_SIZE[piece.view.dtype]
-    for box in _blocks(out.shape, item):
-        yield _count(box) * item, _copying(mapped, box, out[box])
+    for box in _blocks(out.shape, dtype.itemsize):
+        yield _count(box) * dtype.itemsize, _copying(mapped, box, out[box])
 
 
-def _reading(part: FileRange, out: memoryview) -> Job:
-    def read() -> int:
-        done = 0
-        with open_again(part.file) as descriptor:
-            while done < part.nbytes:
-                try:
-                    count = os.preadv(descriptor, [out[done:]], part.offset + done)
-                except OSError as error:
-                    raise CheckpointError(
-                        f"cannot read {path_text(part.file.path)}: {error.strerror}"
-                    ) from error
-                if count == 0:
-                    raise CheckpointError(
-                        f"{path_text(part.file.path)} ended early; expected the same file"
-                    )
-                done += count
-        return done
+def _read(part: FileRange, dtype: np.dtype[Any], out: Array) -> int:
+    """Read a run of elements to where they belong, by way of the cache if they are converted."""
+    if out.dtype == dtype:
+        _read_bytes(part, out.view(np.uint8).data)
+    else:
+        stored = np.empty(out.shape, dtype)
+        _read_bytes(part, stored.view(np.uint8).data)
+        out[...] = stored
+    return part.nbytes
 
-    return read
+
+def _read_bytes(part: FileRange, out: memoryview) -> None:
+    done = 0
+    with open_again(part.file) as descriptor:
+        while done < part.nbytes:
+            try:
+                count = os.preadv(descriptor, [out[done:]], part.offset + done)
+            except OSError as error:
+                raise CheckpointError(
+                    f"cannot read {path_text(part.file.path)}: {error.strerror}"
+                ) from error
+            if count == 0:
+                raise CheckpointError(
+                    f"{path_text(part.file.path)} ended early; expected the same file"
+                )
+            done += count
 
 
 def _copying(mapped: Callable[[], Array], box: Box, out: Array) -> Job:

@@ -117,3 +117,24 @@ def test_an_interrupt_while_the_arguments_are_read(
     assert said.code == 130
     assert said.err.startswith("error: interrupted\n")
     assert said.json["error"]["exit_code"] == 130
+
+
+LATE = """
+import os, signal, sys
+from grokdist.__main__ import main
+class Late:
+    def __del__(self):
+        for each in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), each)
+sys.argv = ["grokdist", "show", "nobody-has-this"]
+late = Late()
+late.itself = late  # for the collection that comes last
+main()
+"""
+
+
+def test_an_interrupt_when_all_is_said_leaves_the_exit_code(repository: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LATE], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, "error: " in ended.stderr) == (ExitCode.UNKNOWN_MODEL, True)

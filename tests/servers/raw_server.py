@@ -90,9 +90,6 @@ class RawServer:
     tls: ssl.SSLContext | None = None
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
-    busy: int = 0
-    busiest: int = 0
-    """Most requests that were answered at the same time."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -158,18 +155,11 @@ class RawServer:
             reader = connection.makefile("rb")
             kept = itertools.count()
             while (asked := self._read(reader, next(kept))) is not None:
-                with self._lock:
-                    self.busy += 1
-                    self.busiest = max(self.busiest, self.busy)
-                try:
-                    for each in self.script(asked):
-                        if isinstance(each, bytes):
-                            connection.sendall(each)
-                        elif self._over.wait(each):
-                            return
-                finally:
-                    with self._lock:
-                        self.busy -= 1
+                for each in self.script(asked):
+                    if isinstance(each, bytes):
+                        connection.sendall(each)
+                    elif self._over.wait(each):
+                        return
         except HangUp as end:
             if end.reset:
                 linger = struct.pack("ii", 1, 0)

@@ -82,3 +82,14 @@ def test_the_right_to_take_over_is_left_by_the_dead(tmp_path: Path) -> None:
             lease.check()
             assert lease.holder.pid == os.getpid()
         assert {each.name for each in (tmp_path / STATE).iterdir()} == {"lock"}
+
+
+def test_what_is_left_beside_parts(tmp_path: Path) -> None:
+    parts = tmp_path / STATE / "parts" / "below"
+    parts.mkdir(parents=True)
+    kept = {"a.part", "a.state", "b.part", "named.link.part", "x.part-copy.part"}
+    left = {"a.part-copy", "b.part-link", "c.link", "c.state", "d.part.state"}
+    for name in kept | left:
+        (parts / name).write_bytes(b"x")
+    with ModelTree(tmp_path) as tree, exclusive(tree):
+        assert {each.name for each in parts.iterdir()} == kept
