@@ -58,7 +58,7 @@ def load_certificates(path: Path) -> tuple[Certificate, ...]:
     data = read_pem(path)
     try:
         return tuple(load_pem_x509_certificates(data))
-    except ValueError:
+    except _unreadable():
         raise UsageError(f"{path} holds no certificate; expected one in PEM form") from None
 
 
@@ -83,7 +83,7 @@ def verify_chain(
 
     try:
         leaf, *others = [load_der_x509_certificate(each) for each in chain]
-    except ValueError as error:
+    except _unreadable() as error:
         raise TrustError(f"a certificate of the bundle is malformed: {error}") from error
     certified = certified_key(leaf)
     check_may_sign(leaf, now=now)
@@ -97,7 +97,7 @@ def verify_chain(
             f" {_reason(error)}; expected a chain that ends there",
             hint="--certificate-root FILE: the root certificate that you trust, in PEM form",
         ) from error
-    except ValueError as error:
+    except _unreadable() as error:
         raise TrustError(f"the bundle's certificate chain cannot be judged: {error}") from error
     return certified
 
@@ -108,13 +108,12 @@ def certified_key(leaf: Certificate) -> CertifiedKey:
     Raises:
         TrustError: it is of a kind that model signatures do not use.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.hashes import SHA256
 
     try:
         subject = shorten(leaf.subject.rfc4514_string() or "(no subject)", 200)[1:-1]
         key = VerifyingKey.of(leaf.public_key(), where=f"the key in the certificate of {subject}")
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except _unreadable() as error:
         raise TrustError(f"the signer's certificate cannot be read: {error}") from error
     return CertifiedKey(key=key, subject=subject, fingerprint=leaf.fingerprint(SHA256()).hex())
 
@@ -136,7 +135,7 @@ def check_may_sign(leaf: Certificate, *, now: datetime) -> None:
     _check_validity(leaf, "the signer's certificate", now)
     try:
         extensions = leaf.extensions
-    except ValueError as error:  # doubled or malformed extensions
+    except _unreadable() as error:
         raise TrustError(f"the signer's certificate cannot be read: {error}") from error
     usage = _extension(extensions, KeyUsage)
     extended = _extension(extensions, ExtendedKeyUsage)
@@ -156,6 +155,20 @@ def check_may_sign(leaf: Certificate, *, now: datetime) -> None:
         raise TrustError("the signer's certificate is not for digital signatures; expected so")
     if extended is not None and ExtendedKeyUsageOID.CODE_SIGNING not in extended:
         raise TrustError("the signer's certificate is not for the signing of code; expected so")
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What ``cryptography`` raises of a certificate that it cannot read, or parts of one."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
+
+    return (
+        ValueError,
+        UnsupportedAlgorithm,
+        DuplicateExtension,
+        InvalidVersion,
+        UnsupportedGeneralNameType,
+    )
 
 
 def _check_validity(certificate: Certificate, what: str, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -43,6 +44,28 @@ def test_a_root_of_the_bundle_is_no_anchor() -> None:
     forged = authority()
     with pytest.raises(TrustError, match="does not lead"):
         _verify([forged.leaf, forged.intermediate, forged.root], authority().root)
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """By whatever exception ``cryptography`` says so: not all of them are ``ValueError``."""
+    root = issue("root", ca=True)
+    leaf = _leaf(root).der
+    version = bytes.fromhex("a003020102")  # an INTEGER of 2, which is version 3
+    usage = bytes.fromhex("0603551d25")  # the extended key usage's identifier, made the other's
+    for what, wrong in (
+        ("version", leaf.replace(version, bytes.fromhex("a00302010d"))),
+        ("Duplicate", leaf.replace(usage, bytes.fromhex("0603551d0f"))),
+        ("malformed", leaf[:-1]),
+    ):
+        assert wrong != leaf
+        with pytest.raises(TrustError, match=what):
+            verify_chain((wrong,), (root.certificate,), now=NOW)
+        pem = tmp_path / "one.pem"
+        text = base64.encodebytes(wrong).decode()
+        pem.write_text(f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n")
+        if what != "Duplicate":  # its extensions are read when it is used
+            with pytest.raises(UsageError, match="holds no certificate"):
+                load_certificates(pem)
 
 
 def test_path_lengths_hold() -> None:
