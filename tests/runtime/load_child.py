@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.experimental.multihost_utils  # or the load imports it, and is counted with it
 import numpy as np
 
 from grokdist_runtime.checkpoint.checkpoint_directory import open_checkpoint
