@@ -23,19 +23,11 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         StoreError: it cannot be written there.
     """
-    stem = f".{path.name[:80]}."
     try:
-        _sweep(path.parent, stem)
-        partial, file = _opened(path.parent, stem)
-        try:
-            with file:
-                file.write(data)
-                file.flush()
-                os.replace(partial, path)  # noqa: PTH105  (named by the house rules)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+        with _partial(path, mode=0o666) as (partial, file):
+            file.write(data)
+            file.flush()
+            os.replace(partial, path)  # noqa: PTH105  (named by the house rules)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StoreError(
@@ -55,20 +47,27 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
         FileExistsError: something has that name.
         OSError: it cannot be written there.
     """
+    with _partial(path, mode=mode) as (partial, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        with _alone(path.parent) as folder:
+            # A rename takes what has the name away; a link, which does not, is a second step.
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            partial.rename(path)
+            os.fsync(folder)
+
+
+@contextlib.contextmanager
+def _partial(path: Path, *, mode: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """A file under another name in the same folder, gone again where the block fails."""
     stem = f".{path.name[:80]}."
     _sweep(path.parent, stem)
     partial, file = _opened(path.parent, stem, mode)
     try:
         with file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            with _alone(path.parent) as folder:
-                # A rename takes what has the name away; a link, which does not, is a second step.
-                if os.path.lexists(path):
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-                partial.rename(path)
-                os.fsync(folder)
+            yield partial, file
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -87,7 +86,7 @@ def _alone(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _opened(folder: Path, stem: str, mode: int = 0o666) -> tuple[Path, BinaryIO]:
+def _opened(folder: Path, stem: str, mode: int) -> tuple[Path, BinaryIO]:
     """A new file to write to, locked for as long as it is open: so its writer is seen to live."""
     while True:
         partial = folder / f"{stem}{secrets.token_hex(4)}.part"

@@ -8,8 +8,6 @@ passwords is left to ``grokdist.cli``.
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,7 +105,7 @@ def make_key(name: str, kind: KeyKind, *, password: bytes | None, out: Path | No
     public = _public_beside(private)
     try:
         if public.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(public))
+            raise _taken(public)
         if private.exists():
             key = _begun(private, kind, password)
         else:
@@ -121,14 +119,16 @@ def make_key(name: str, kind: KeyKind, *, password: bytes | None, out: Path | No
         )
         write_new(public, shown, mode=0o644)
     except FileExistsError as error:
-        raise UsageError(
-            f"{error.filename} exists; expected a new name, since a key is never written over"
-        ) from None
+        raise _taken(error.filename) from None
     except OSError as error:
         raise StoreError(f"cannot write the key {private}: {error.strerror}") from error
     return KeyPair(
         name=name, kind=kind, public=public, private=private, encrypted=password is not None
     )
+
+
+def _taken(path: Path | str) -> UsageError:
+    return UsageError(f"{path} exists; expected a new name, since a key is never written over")
 
 
 def _generated(kind: KeyKind) -> PrivateKey:
@@ -147,7 +147,7 @@ def _generated(kind: KeyKind) -> PrivateKey:
 def _begun(private: Path, kind: KeyKind, password: bytes | None) -> PrivateKey:
     """The private half that is there already, if it is what was asked for."""
     alone = f"{private} is there without its public half"
-    encrypted = b"ENCRYPTED" in read_pem(private)
+    encrypted = _is_encrypted(private)
     if encrypted != (password is not None):
         how = "encrypted" if encrypted else "not encrypted"
         raise UsageError(f"{alone}, {how}, which is not as asked; expected another name")
@@ -166,7 +166,7 @@ def list_keys() -> tuple[list[KeyPair], list[str]]:
         try:
             kind = kind_of(load_public(public))
             there = private.exists()
-            encrypted = there and b"ENCRYPTED" in read_pem(private)
+            encrypted = there and _is_encrypted(private)
         except (UsageError, TrustError) as error:
             faults.append(str(error))
             continue
@@ -274,6 +274,10 @@ def kind_of(key: Any, *, where: str = "the key") -> KeyKind:
         return _BY_CURVE[key.curve.name]
     name = type(key).__name__.removesuffix("PublicKey")
     raise TrustError(f"{where} is a key of kind {name}; expected one of {', '.join(KeyKind)}")
+
+
+def _is_encrypted(private: Path) -> bool:
+    return b"ENCRYPTED" in read_pem(private)
 
 
 def _public_beside(private: Path) -> Path:

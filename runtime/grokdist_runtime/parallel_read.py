@@ -1,9 +1,9 @@
 """Boxes of stored tensors into main memory, by several threads and with no copy in between.
 
 Runs of bytes are read straight to where they belong, and converted on the way where the array has
-another dtype. Columns that are cut out of rows are copied
-out of a memory map, which touches only their pages; reading whole rows and dropping the rest was
-measured to be slower. JAX is not needed here.
+another dtype. Columns that are cut out of rows are copied out of a memory map, which touches only
+their pages; reading whole rows and dropping the rest was measured to be slower. JAX is not needed
+here.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Self
 
 PATIENCE_S = 120.0
-_AGAIN_S = 3.0
 """Long, since machines are busy; nothing waits for it unless it fails."""
+
+_AGAIN_S = 3.0
 
 
 class Terminal:

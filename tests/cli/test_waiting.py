@@ -15,7 +15,10 @@ from grokdist.cli import waiting
 from grokdist.cli.output import Output
 waiting.SOON_OVER_S = float(sys.argv[1])
 with waiting.waiting(Output(), "asking [nobody]") as begun:
-    sys.stdin.readline() if sys.argv[2] == "a line" else time.sleep(float(sys.argv[2]))
+    if sys.argv[2] == "a line":
+        sys.stdin.readline()
+    else:
+        time.sleep(float(sys.argv[2]))
     begun()
     print("first", flush=True)
     time.sleep(0.3)

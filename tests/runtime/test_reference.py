@@ -18,7 +18,6 @@ AS_FOR_USERS = {"1x1", "2x4", "1x2x4"}
 """Meshes whose programs are optimised as they are for users, which takes the compiler longer: of
 one device, of tensor and data parallel, and of expert parallel beside both."""
 
-
 PATHS = [(mesh, "plain") for mesh in MESHES]
 PATHS += [(mesh, "native") for mesh in ("1x1", "2x4", "1x2x4")]
 TOLERANCE = 1e-3
@@ -38,7 +37,7 @@ Array = np.ndarray[Any, Any]
 
 @pytest.fixture(autouse=True)
 def _compiled(request: pytest.FixtureRequest) -> None:
-    if getattr(request.node, "callspec", None) and request.getfixturevalue("mesh") in AS_FOR_USERS:
+    if "mesh" in request.fixturenames and request.getfixturevalue("mesh") in AS_FOR_USERS:
         request.getfixturevalue("full_compilation")
 
 
