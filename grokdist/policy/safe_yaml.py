@@ -39,19 +39,28 @@ def load(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise MalformedYamlError(f"byte {error.start} is not UTF-8") from error
     try:
-        _check_events(text)
         return yaml.load(text, _Loader)  # noqa: S506  (a subclass of the safe loader)
     except yaml.YAMLError as error:
         raise MalformedYamlError(f"not YAML: {_place(error)}") from error
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, without guesses about scalars and with unique keys."""
+    """The safe loader, within bounds, without guesses about scalars and with unique keys."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own way to set it)
         first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._nodes = self._documents = 0
+
+    def get_event(self) -> Any:
+        """The next event, checked: nothing is built of what goes beyond the bounds."""
+        event = super().get_event()  # type: ignore[no-untyped-call]
+        self._check(event)
+        return event
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node; a key that comes twice would make one of the two invisible."""
@@ -62,28 +71,25 @@ class _Loader(yaml.SafeLoader):
             )
         return super().construct_mapping(node, deep=deep)
 
-
-def _check_events(text: str) -> None:
-    depth = nodes = documents = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
+    def _check(self, event: Any) -> None:
         line = _line(event.start_mark)
         if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
+            self._documents += 1
+            if self._documents > 1:
                 raise MalformedYamlError(f"line {line}: a second document; expected one")
         if isinstance(event, yaml.NodeEvent):
-            nodes += 1
+            self._nodes += 1
             if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
                 raise MalformedYamlError(f"line {line}: an anchor or alias; expected plain values")
             if getattr(event, "tag", None) is not None:
                 raise MalformedYamlError(f"line {line}: a tag; expected plain values")
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            self._depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
+            self._depth -= 1
+        if self._depth > MAX_DEPTH:
             raise MalformedYamlError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
-        if nodes > MAX_NODES:
+        if self._nodes > MAX_NODES:
             raise MalformedYamlError(f"line {line}: more than {MAX_NODES} values")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from pathlib import Path
 
 import ml_dtypes
@@ -14,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from grokdist_runtime.checkpoint import opcode_machine
-from grokdist_runtime.checkpoint.shard import Shard, read_shard
+from grokdist_runtime.checkpoint.shard import Shard, read_shard, read_shards
+from grokdist_runtime.checkpoint.shard_file import StructureReader
 from grokdist_runtime.checkpoint.shard_writer import shard_layout, write_shard, write_sparse_shard
 from grokdist_runtime.errors import CheckpointError, UnsafeShardError
 from tests.checkpoint.pickle_assembler import array, shape, shard
@@ -147,10 +149,11 @@ def _structure(path: Path) -> list[int]:
     return [at for at in range(read.size) if at not in data]
 
 
-def outcome(path: Path) -> tuple[list[object] | None, str]:
-    """The geometry, or None and the refusal."""
+def outcome(path: Path, *, after: Path | None = None) -> tuple[list[object] | None, str]:
+    """The geometry, or None and the refusal; by itself, or once another has been read."""
     try:
-        return geometry(read_shard(path)), ""
+        *_, last = read_shards([after, path] if after else [path])
+        return geometry(last), ""
     except UnsafeShardError as error:
         return None, str(error)
 
@@ -179,6 +182,45 @@ def test_every_changed_bit_is_refused_or_changes_nothing(
             os.pwrite(file.fileno(), original, at)
     # One byte alone has two values that mean the same: the flags of bfloat16, 64 and 80.
     assert accepted <= {_bfloat16_flags(path)}
+
+
+@pytest.mark.parametrize("which", ["small", "framed"])
+def test_a_shard_beside_a_similar_one_is_read_as_if_alone(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    similar: Path = request.getfixturevalue(which)
+    path = tmp_path / "another"
+    shutil.copyfile(similar, path)
+    with path.open("r+b", buffering=0) as file:
+        for at in _structure(similar):
+            original = os.pread(file.fileno(), 1, at)
+            for bit in range(8):
+                os.pwrite(file.fileno(), bytes([original[0] ^ 1 << bit]), at)
+                assert outcome(path, after=similar) == outcome(path)
+            os.pwrite(file.fileno(), original, at)
+        data = read_shard(path).weight.offset
+        os.pwrite(file.fileno(), b"\x11", data)
+    first, second = read_shards([similar, path])
+    assert (geometry(second), second.path) == (geometry(first), path)
+    assert (first.weight.array().flat[0], second.weight.array().flat[0]) == (0, 0x11)
+
+
+def test_of_similar_shards_one_is_stepped_through(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    take = StructureReader.take
+
+    def counted(reader: StructureReader, count: int) -> bytes:
+        steps.append(count)
+        return take(reader, count)
+
+    monkeypatch.setattr(StructureReader, "take", counted)
+    alone = geometry(read_shard(small))
+    of_one = len(steps)
+    others = [shutil.copyfile(small, tmp_path / str(index)) for index in range(5)]
+    assert [geometry(shard) for shard in read_shards(others)] == [alone] * 5
+    assert len(steps) == 2 * of_one
 
 
 @RELAXED

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from grokdist_runtime.checkpoint.refusal import Refusal, path_text, printable, unsafe_shard
-from grokdist_runtime.checkpoint.shard import Shard, TensorView, read_shard
+from grokdist_runtime.checkpoint.shard import Shard, TensorView, read_shards
 from grokdist_runtime.checkpoint.stored_tensor import StoredTensor
 from grokdist_runtime.checkpoint.tensor_table import TensorSpec, shard_file_name, tensor_table
 from grokdist_runtime.errors import CheckpointError
@@ -84,8 +84,8 @@ def open_checkpoint(directory: Path, config: ModelConfig) -> Checkpoint:
             f"expected {len(wanted)} shards, got {len(present)}"
         )
     shards = {}
-    for name, spec in wanted.items():
-        shard = read_shard(folder / name)
+    read = read_shards(folder / name for name in wanted)
+    for spec, shard in zip(wanted.values(), read, strict=True):
         check_fit(shard, spec)
         shards[spec.name] = shard
     return Checkpoint(directory=Path(directory), specs=specs, shards=MappingProxyType(shards))

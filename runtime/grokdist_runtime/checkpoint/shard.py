@@ -7,6 +7,7 @@ checks the outcome and maps the data in place.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from grokdist_runtime.checkpoint.allow_list import Array, QuantisedWeight
 from grokdist_runtime.checkpoint.opcode_machine import OpcodeMachine, root_value
 from grokdist_runtime.checkpoint.refusal import Refusal, path_text, unsafe_shard
 from grokdist_runtime.checkpoint.shard_file import (
+    Runs,
     ShardFile,
     StructureReader,
+    has_runs,
     open_again,
     open_shard_file,
 )
@@ -104,25 +107,60 @@ def read_shard(path: Path) -> Shard:
         UnsafeShardError: the file is anything else; names offset, finding and expectation.
         CheckpointError: the file is missing or may not be read.
     """
-    path = Path(path)
-    with open_shard_file(path) as (descriptor, file):
-        machine = OpcodeMachine(StructureReader(descriptor, file.size))
-        try:
-            value = root_value(machine)
-        except Refusal as refusal:
-            raise unsafe_shard(path, machine.opcode_offset, refusal) from None
-        except OSError as error:
-            raise CheckpointError(f"cannot read {path_text(path)}: {error.strerror}") from error
-    if isinstance(value, QuantisedWeight):
-        assert value.weight is not None  # noqa: S101 - root_value returns complete values
-        assert value.scales is not None  # noqa: S101
-        weight, scales = _view(file, value.weight), _view(file, value.scales)
-        try:
-            _check_scales(weight, scales)
-        except Refusal as refusal:
-            raise unsafe_shard(path, scales.offset, refusal) from None
-        return Shard(path=path, size=file.size, weight=weight, scales=scales)
-    return Shard(path=path, size=file.size, weight=_view(file, value), scales=None)
+    (shard,) = read_shards([path])
+    return shard
+
+
+def read_shards(paths: Iterable[Path]) -> Iterator[Shard]:
+    """Read the structures of shards, each as ``read_shard`` does.
+
+    What a structure says depends on the file's size and on the bytes that are taken of it, so a
+    file of a size that was seen, with the same bytes in the same places, has the same structure:
+    of the shards of many layers, which differ in their data alone, one is stepped through and the
+    others are compared with it.
+
+    Raises:
+        UnsafeShardError, CheckpointError: as ``read_shard``, when it is that shard's turn.
+    """
+    known: dict[int, _Structure] = {}
+    for path in map(Path, paths):
+        with open_shard_file(path) as (descriptor, file):
+            try:
+                structure = known.get(file.size)
+                if structure is None or not has_runs(descriptor, structure.runs):
+                    structure = known[file.size] = _read_structure(descriptor, file)
+            except OSError as error:
+                raise CheckpointError(f"cannot read {path_text(path)}: {error.strerror}") from error
+        scales = None if structure.scales is None else _view(file, structure.scales)
+        yield Shard(path=path, size=file.size, weight=_view(file, structure.weight), scales=scales)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Structure:
+    """What a shard holds and where, and the bytes that say so."""
+
+    runs: Runs
+    weight: Array
+    scales: Array | None
+
+
+def _read_structure(descriptor: int, file: ShardFile) -> _Structure:
+    reader = StructureReader(descriptor, file.size)
+    machine = OpcodeMachine(reader)
+    try:
+        value = root_value(machine)
+    except Refusal as refusal:
+        raise unsafe_shard(file.path, machine.opcode_offset, refusal) from None
+    if not isinstance(value, QuantisedWeight):
+        return _Structure(runs=reader.runs(), weight=value, scales=None)
+    assert value.weight is not None  # noqa: S101 - root_value returns complete values
+    assert value.scales is not None  # noqa: S101
+    try:
+        _check_scales(value.weight, value.scales)
+    except Refusal as refusal:
+        assert value.scales.payload is not None  # noqa: S101
+        raise unsafe_shard(file.path, value.scales.payload.offset, refusal) from None
+    return _Structure(runs=reader.runs(), weight=value.weight, scales=value.scales)
 
 
 def _view(file: ShardFile, array: Array) -> TensorView:
@@ -136,7 +174,7 @@ def _view(file: ShardFile, array: Array) -> TensorView:
     )
 
 
-def _check_scales(weight: TensorView, scales: TensorView) -> None:
+def _check_scales(weight: Array, scales: Array) -> None:
     if weight.dtype != "int8" or scales.dtype == "int8":
         raise Refusal(
             f"a quantised weight of {weight.dtype} with scales of {scales.dtype}",

@@ -21,6 +21,9 @@ MAX_STRUCTURE_BYTES = 4096
 
 _WINDOW = 512
 
+Runs = tuple[tuple[int, bytes], ...]
+"""Bytes of a file, each run with its offset."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardFile:
@@ -91,6 +94,8 @@ class StructureReader:
         self._window = b""
         self._window_start = 0
         self._budget = MAX_STRUCTURE_BYTES
+        self._runs: list[tuple[int, bytearray]] = []
+        self._in_run = False
         self.position = 0
         self.size = size
 
@@ -117,8 +122,14 @@ class StructureReader:
             start = 0
             if len(self._window) < count:
                 raise Refusal(f"only {len(self._window)} bytes could be read", f"{count} bytes")
+        taken = self._window[start : start + count]
+        if self._in_run:
+            self._runs[-1][1].extend(taken)
+        else:
+            self._runs.append((self.position, bytearray(taken)))
+            self._in_run = True
         self.position += count
-        return self._window[start : start + count]
+        return taken
 
     def skip(self, count: int) -> int:
         """Step over a payload without reading it; returns its offset.
@@ -131,7 +142,17 @@ class StructureReader:
             raise Refusal(f"a payload of {count} bytes", f"at most the {left} left in the file")
         offset = self.position
         self.position += count
+        self._in_run = False
         return offset
+
+    def runs(self) -> Runs:
+        """All that has been taken, as contiguous runs between the payloads."""
+        return tuple((offset, bytes(run)) for offset, run in self._runs)
+
+
+def has_runs(descriptor: int, runs: Runs) -> bool:
+    """Whether an open file has these bytes at these places."""
+    return all(os.pread(descriptor, len(run), offset) == run for offset, run in runs)
 
 
 def _refuse_irregular(path: Path, mode: int) -> None:
