@@ -147,17 +147,22 @@ def render(results: Mapping[str, Any]) -> str:
         lines.append(f"| {size['bytes'] / 1e9:.2f} | {size['files']} | " + " | ".join(cells) + " |")
     lines += [
         "",
+        "Ratios of medians, and in brackets of the fastest rounds, which other guests of the same "
+        "host disturbed least.",
+        "",
         "| GB | shards, GB/s | plain read, GB/s | shards to plain (asked 0.9) |"
         " shards to the original's way (asked 5) | converted to the original's way |",
         "| ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for size in results["sizes"]:
         middle = {name: statistics.median(size["seconds"][name]) for name in CONTENDERS}
+        least = {name: min(size["seconds"][name]) for name in CONTENDERS}
         lines.append(
             f"| {size['bytes'] / 1e9:.2f} | {size['bytes'] / middle['shards'] / 1e9:.2f} | "
             f"{size['bytes'] / middle['plain'] / 1e9:.2f} | "
-            f"{middle['plain'] / middle['shards']:.2f} | "
-            f"{middle['original'] / middle['shards']:.1f} | "
+            f"{middle['plain'] / middle['shards']:.2f} ({least['plain'] / least['shards']:.2f}) | "
+            f"{middle['original'] / middle['shards']:.1f} "
+            f"({least['original'] / least['shards']:.1f}) | "
             f"{middle['original'] / middle['converted']:,.0f} |"
         )
     return "\n".join([*lines, "", *_notes()]) + "\n"
