@@ -194,9 +194,8 @@ def test_a_shard_beside_a_similar_one_is_read_as_if_alone(
     with path.open("r+b", buffering=0) as file:
         for at in _structure(similar):
             original = os.pread(file.fileno(), 1, at)
-            for bit in range(8):
-                os.pwrite(file.fileno(), bytes([original[0] ^ 1 << bit]), at)
-                assert outcome(path, after=similar) == outcome(path)
+            os.pwrite(file.fileno(), bytes([original[0] ^ 1 << at % 8]), at)
+            assert outcome(path, after=similar) == outcome(path)
             os.pwrite(file.fileno(), original, at)
         data = read_shard(path).weight.offset
         os.pwrite(file.fileno(), b"\x11", data)

@@ -141,13 +141,14 @@ def test_leaving_keeps_what_came(tmp_path: Path, version: TorrentVersion) -> Non
     target = tmp_path / "target"
     entry = model.entry("b.bin")
     with seed(model, made) as seeder:
-        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=3_000_000)
+        source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=1_500_000)
         stop = threading.Event()
         with ModelTree.create(target) as tree:
             part, segment = begin(tree, entry, source.name)
             thread = threading.Thread(target=source.fetch, args=(entry, segment, stop))
             thread.start()
-            wait_until(lambda: source.status.received > 3_000_000)
+            # So far from the end, and so slow, that also a busy machine leaves before it.
+            wait_until(lambda: source.status.received > 1_000_000)
             stop.set()
             thread.join(20)
             part.release(segment)
