@@ -5,6 +5,7 @@ Everything here must run before the first JAX computation, so the command line c
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -71,7 +72,41 @@ def use_compilation_cache(directory: Path) -> None:
         DeviceError: The directory cannot be made, or is not private to this user.
     """
     private_directory(directory)
+    _remove_cut_programs(directory)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     # Every program counts: on a CPU each takes only a second, and starting is what one waits for.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _remove_cut_programs(directory: Path) -> None:
+    """Removes what a process left half written when it was killed or its disk was full.
+
+    JAX writes a program in place and never over one that is there, so that a cut one would cost a
+    warning and a compilation in every later run. Each is looked at once: those that are no newer
+    than the last look were whole then.
+    """
+    looked = directory / ".looked-at"
+    with contextlib.suppress(
+        OSError
+    ):  # a cache that cannot be mended is of less use, and that is all
+        before = looked.stat().st_mtime_ns if looked.exists() else 0
+        looked.touch(mode=0o600)
+        for program in directory.glob("*-cache"):
+            if program.stat().st_mtime_ns >= before and _is_cut(program):
+                program.unlink(missing_ok=True)
+
+
+def _is_cut(program: Path) -> bool:
+    try:
+        # JAX alone knows whether it compresses by zlib or by zstd, and does not say so in public.
+        from jax._src.compilation_cache import decompress_executable
+    except ImportError:
+        return False
+    try:
+        decompress_executable(program.read_bytes())
+    except OSError:
+        raise
+    except Exception:  # of either library, each has its own
+        return True
+    return False

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+from jax._src.compilation_cache import compress_executable
 
+from grokdist_runtime import devices
 from grokdist_runtime.devices import use_compilation_cache
 from grokdist_runtime.errors import DeviceError
 
@@ -67,6 +70,44 @@ jax.jit(lambda x: x + 1)(1)
     python(code)
     assert cache.stat().st_mode & 0o777 == 0o700
     assert any(cache.iterdir())
+
+
+def test_a_program_that_was_cut_is_compiled_again(tmp_path: Path) -> None:
+    cache = tmp_path / "compiled"
+    code = f"""
+from pathlib import Path
+from grokdist_runtime.devices import use_compilation_cache
+use_compilation_cache(Path({str(cache)!r}))
+import jax
+jax.jit(lambda x: x + 1)(1)
+jax.jit(lambda x: x * 3 + 1)(1)
+"""
+    python(code)
+    whole = {program: program.read_bytes() for program in cache.glob("*-cache")}
+    assert len(whole) == 2
+    for cut in (0, 1, 100, -1):
+        for program, data in whole.items():
+            program.write_bytes(data[:cut])
+        python(code)  # in which a warning is an error
+        assert set(cache.glob("*-cache")) == whole.keys()
+        assert not any(devices._is_cut(program) for program in whole)
+
+
+def test_a_whole_program_is_kept_and_looked_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "jit_f-0-cache"
+    tmp_path.chmod(0o700)
+    program.write_bytes(compress_executable(b"program"))
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    looked: list[Path] = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: looked.append(path) or read(path))
+    use_compilation_cache(tmp_path)
+    assert (looked, program.exists()) == ([program], True)
+    os.utime(program, ns=(0, 0))
+    use_compilation_cache(tmp_path)
+    assert looked == [program]
 
 
 def test_a_directory_that_others_can_enter_is_refused(tmp_path: Path) -> None:
