@@ -87,9 +87,8 @@ def _remove_cut_programs(directory: Path) -> None:
     than the last look were whole then.
     """
     looked = directory / ".looked-at"
-    with contextlib.suppress(
-        OSError
-    ):  # a cache that cannot be mended is of less use, and that is all
+    # What cannot be mended costs time alone.
+    with contextlib.suppress(OSError):
         before = looked.stat().st_mtime_ns if looked.exists() else 0
         looked.touch(mode=0o600)
         for program in directory.glob("*-cache"):
