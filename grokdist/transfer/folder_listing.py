@@ -20,10 +20,10 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.catalog.parsing import MAX_FILES
 from grokdist.catalog.paths import check_paths
 from grokdist.errors import StoreError, UnsafePathError, UsageError
-from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel, read_ahead
+from grokdist.transfer.front_to_back import read_on
+from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
-from grokdist.transfer.trees import SPAN
 from grokdist.trust.merkle import hash_blocks, root
 
 _LEFT_OUT = ".git"
@@ -104,29 +104,23 @@ def _hashed(
         fd = tree.open(path, os.O_RDONLY)
     except OSError as error:
         raise StoreError(f"cannot read {tree.path(path)}: {error.strerror}") from error
-    with os.fdopen(fd, "rb", buffering=0) as stream:
+    with os.fdopen(fd, "rb", buffering=0):
         before = os.fstat(fd)
         size = before.st_size
-        read_ahead(fd, size)
         sha256 = hashlib.sha256()
         # SHA-1 is git's object name here, beside a SHA-256.
         blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         leaves: list[bytes] = []
-        for offset in range(0, size, SPAN):
-            if worker.stop.is_set():
-                raise HashingStoppedError(f"hashing of {path} was interrupted")
-            # Whole spans: a leaf must not begin inside a block.
-            data = worker.buffer[: min(SPAN, size - offset)]
-            try:
-                count = _fill(stream.readinto, data)
-            except OSError as error:
-                raise StoreError(f"cannot read {tree.path(path)}: {error.strerror}") from error
-            if count < len(data):
-                break
-            sha256.update(data)
-            blob.update(data)
-            leaves.append(hash_blocks(data))
-            on_bytes(path, count)
+        try:
+            for data in read_on(fd, 0, size, worker.buffer):
+                if worker.stop.is_set():
+                    raise HashingStoppedError(f"hashing of {path} was interrupted")
+                sha256.update(data)
+                blob.update(data)
+                leaves.append(hash_blocks(data))
+                on_bytes(path, len(data))
+        except OSError as error:
+            raise StoreError(f"cannot read {tree.path(path)}: {error.strerror}") from error
         if StatMark.of(os.fstat(fd)) != StatMark.of(before):
             raise StoreError(f"{tree.path(path)} changed while it was read; expected one at rest")
     return FileEntry(
@@ -136,14 +130,3 @@ def _hashed(
         git_blob=blob.hexdigest(),
         pieces_root=root(b"".join(leaves)).hex() if leaves else None,
     )
-
-
-def _fill(read: Callable[[memoryview], int | None], data: memoryview) -> int:
-    """Read until ``data`` is full or the file ends."""
-    done = 0
-    while done < len(data):
-        count = read(data[done:])
-        if not count:
-            break
-        done += count
-    return done

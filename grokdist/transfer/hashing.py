@@ -1,10 +1,8 @@
 """Hashing of files that are on disk: several at once, bounded memory, no file read twice.
 
 Hashing lets go of the interpreter lock, so threads use all cores; each has one buffer of a MiB,
-which stays in its core's cache. Files are read through the page cache, and the kernel is told that
-they are read in sequence, and asked for the next MiBs while these are hashed: so the disk is kept
-busy, and one that seeks does so every 4 MiB and not at each of its readaheads, mostly 128 KiB.
-Direct reads are slower; a memory map is no faster, and would let whoever cuts a file short end this
+which stays in its core's cache. Files are read through the page cache, from front to back. Direct
+reads are slower; a memory map is no faster, and would let whoever cuts a file short end this
 process.
 """
 
@@ -20,17 +18,16 @@ from typing import Generic, TypeVar
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
+from grokdist.transfer.front_to_back import read_on
 from grokdist.transfer.part_files import expected_digest
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
-from grokdist.transfer.trees import LARGEST, SPAN, read_full
+from grokdist.transfer.trees import LARGEST, SPAN
 from grokdist.trust.digest import StreamHasher
 from grokdist.trust.merkle import hash_blocks
 
 _T = TypeVar("_T")
-
-_AHEAD = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,27 +116,24 @@ def check_file(
             return FileCheck(
                 entry=entry, expected=f"{entry.size} bytes", got=f"{before.st_size} bytes"
             )
-        read_ahead(fd, entry.size)
         hasher = StreamHasher(expected.algorithm, entry.size)
         keeper = stack.enter_context(_TreeKeeper(tree, entry)) if keep_tree else None
         if buffer is None or len(buffer) < min(SPAN, entry.size):
             buffer = memoryview(bytearray(min(SPAN, entry.size)))
-        for offset in range(0, entry.size, SPAN):
+        pieces = read_on(fd, 0, entry.size, buffer)
+        while True:
             if stop.is_set():
                 raise HashingStoppedError(f"hashing of {entry.path} was interrupted")
-            if offset % _AHEAD == 0 and offset + _AHEAD < entry.size:
-                ask_for(fd, offset + _AHEAD, _AHEAD)
-            data = buffer[: min(SPAN, entry.size - offset)]
             try:
-                count = read_full(fd, data, offset)
+                data = next(pieces, None)
             except OSError as error:
                 return FileCheck(entry=entry, expected="a readable file", got=str(error.strerror))
-            hasher.update(data[:count])
-            if keeper is not None:
-                keeper.append(data[:count])
-            on_bytes(entry.path, count)
-            if count < len(data):
+            if data is None:
                 break
+            hasher.update(data)
+            if keeper is not None:
+                keeper.append(data)
+            on_bytes(entry.path, len(data))
         mark = StatMark.of(os.fstat(fd))
         if mark != StatMark.of(before):
             return FileCheck(entry=entry, expected="a file at rest", got="one changed while read")
@@ -255,21 +249,6 @@ def in_parallel(tasks: Iterable[Task[_T]], *, jobs: int) -> Generator[_T, None, 
             # An interrupt may have come before all were started.
             if thread.is_alive():
                 thread.join()
-
-
-def read_ahead(fd: int, size: int) -> None:
-    """Tell the kernel that a file will be read from front to back."""
-    if size > SPAN and hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        ask_for(fd, 0, _AHEAD)
-
-
-def ask_for(fd: int, offset: int, length: int) -> None:
-    """Have the kernel read bytes into its cache that will be wanted soon; it does not wait."""
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
 
 class _TreeKeeper:

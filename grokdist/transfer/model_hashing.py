@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from grokdist.errors import UnsafePathError
-from grokdist.transfer.hashing import Task, Worker, ask_for, default_jobs, in_parallel
+from grokdist.transfer.front_to_back import read_on
+from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel
 from grokdist.transfer.model_files import Listing, ModelFiles
 from grokdist.transfer.progress import DISK, Progress
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tail import in_order
 from grokdist.transfer.tree import StatMark
-from grokdist.transfer.trees import SPAN, read_full
 from grokdist.trust.oms.algorithms import HashAlgorithm
 from grokdist.trust.oms.names import Span
-
-_AHEAD = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,18 +151,11 @@ def _digest(
 ) -> tuple[bytes, int]:
     """The digest of a byte range of an open file, and how far it could be read."""
     hasher = algorithm.new()
-    ask_for(fd, span.start, min(_AHEAD, end - span.start))
     at = span.start
-    while at < end:
+    for data in read_on(fd, span.start, end, worker.buffer):
         if worker.stop.is_set():
             raise HashingStoppedError(f"hashing of {span.path} was interrupted")
-        if (at - span.start) % _AHEAD == 0 and at + _AHEAD < end:
-            ask_for(fd, at + _AHEAD, min(_AHEAD, end - at - _AHEAD))
-        data = worker.buffer[: min(SPAN, end - at)]
-        count = read_full(fd, data, at)
-        hasher.update(data[:count])
-        on_bytes(count)
-        at += count
-        if count < len(data):
-            break
+        hasher.update(data)
+        on_bytes(len(data))
+        at += len(data)
     return hasher.digest(), at

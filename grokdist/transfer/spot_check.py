@@ -21,7 +21,8 @@ from pathlib import Path
 from grokdist.catalog.manifest import FileEntry, Manifest
 from grokdist.errors import GrokdistError, UsageError
 from grokdist.transfer.findings import CheckedRange, Mismatch, Sampled, VerifyReport
-from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel, read_ahead
+from grokdist.transfer.front_to_back import read_ahead
+from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel
 from grokdist.transfer.progress import DISK, NoProgress, Progress
 from grokdist.transfer.sampling import SampleSize, draw
 from grokdist.transfer.scope import Scope, look, roots_of
@@ -284,7 +285,7 @@ def _held_against(
         return Mismatch(path=kept.path, expected="a readable file", got="one that cannot be opened")
     try:
         if sum(end - start for start, end in ranges) > _TOGETHER * SPAN:
-            read_ahead(fd, kept.size)
+            read_ahead(fd, 0, kept.size)
         elif hasattr(os, "posix_fadvise"):
             # What the kernel would read ahead is not wanted.
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)

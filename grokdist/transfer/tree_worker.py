@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
+from grokdist.transfer.front_to_back import read_on
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
-from grokdist.transfer.trees import SPAN, read_full
+from grokdist.transfer.trees import SPAN
 from grokdist.trust.merkle import hash_blocks
 
 
@@ -90,17 +91,16 @@ def build(
         before = _content_mark(StatMark.of(os.fstat(fd)))
         if before.size != size or (mark is not None and _content_mark(mark) != before):
             raise BuildFailedError(f"{path} is not the file that was hashed")
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         buffer = memoryview(bytearray(min(SPAN, size)))
         with TreeWriter(tree, path, size) as writer:
-            for offset in range(0, size, SPAN):
+            done = 0
+            for data in read_on(fd, 0, size, buffer):
                 if gone():
                     raise ParentGoneError("the parent is gone")
-                data = buffer[: min(SPAN, size - offset)]
-                if read_full(fd, data, offset) != len(data):
-                    raise BuildFailedError(f"{path} was cut short while its tree was built")
                 writer.append(hash_blocks(data))
+                done += len(data)
+            if done != size:
+                raise BuildFailedError(f"{path} was cut short while its tree was built")
             if _content_mark(StatMark.of(os.fstat(fd))) != before:
                 raise BuildFailedError(f"{path} changed while its tree was built")
             return writer.finish()

@@ -27,11 +27,11 @@ from pathlib import Path
 from grokdist.catalog.manifest import FileEntry, Manifest
 from grokdist.errors import GrokdistError, UsageError
 from grokdist.transfer.findings import Mismatch, VerifyReport
+from grokdist.transfer.front_to_back import ask_for
 from grokdist.transfer.hashing import (
     FileCheck,
     Task,
     Worker,
-    ask_for,
     check_file,
     cores,
     default_jobs,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grokdist.transfer import hashing
+from grokdist.transfer import front_to_back
 from grokdist.transfer.hashing import (
     Task,
     Worker,
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_read_is_told(model: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(hashing, "read_full", fail)
+    monkeypatch.setattr(front_to_back, "read_full", fail)
     with ModelTree(model) as tree:
         ((_, found),) = check_files(tree, [ENTRY], jobs=1, on_bytes=lambda path, count: None)
     assert found is not None

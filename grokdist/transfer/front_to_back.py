@@ -1,0 +1,99 @@
+"""Reading a file from front to back: asked for ahead of its hashing, and let go of behind it.
+
+The kernel is told that a file is read in sequence, and asked for the next MiBs while these are
+hashed: so the disk is kept busy, and one that seeks does so every 4 MiB and not at each of its
+readaheads, mostly 128 KiB.
+
+What was read stays in the page cache, for whoever runs the model next, until this process has read
+half of what the machine has of memory. More than that would push it out again, with all that other
+programs have there; and memory that a virtual machine has to get from its host for every page is
+slower than most disks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+from grokdist.transfer.trees import SPAN, read_full
+
+_AHEAD = 4 << 20
+
+
+def read_on(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[memoryview]:
+    """Read a range of a file a MiB at a time; ends early where the file does.
+
+    Args:
+        fd: the file.
+        start: offset of the first byte.
+        end: offset behind the last.
+        buffer: a MiB, or as much as the range if that is less; each piece is in it until the next.
+
+    Raises:
+        OSError: the disk cannot read them.
+    """
+    if end - start > SPAN:
+        read_ahead(fd, start, end)
+    for block in range(start, end, _AHEAD):
+        after = min(block + _AHEAD, end)
+        if after < end:
+            ask_for(fd, after, min(_AHEAD, end - after))
+        for offset in range(block, after, SPAN):
+            data = buffer[: min(SPAN, after - offset)]
+            count = read_full(fd, data, offset)
+            if count:
+                yield data[:count]
+            if count < len(data):
+                return
+        if not _kept.takes(after - block):
+            let_go(fd, block, after - block)
+
+
+def read_ahead(fd: int, start: int, end: int) -> None:
+    """Tell the kernel that a range of a file will be read from front to back."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_SEQUENTIAL)
+        ask_for(fd, start, min(_AHEAD, end - start))
+
+
+def ask_for(fd: int, offset: int, length: int) -> None:
+    """Have the kernel read bytes into its cache that will be wanted soon; it does not wait."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
+
+
+def let_go(fd: int, offset: int, length: int) -> None:
+    """Take whole pages out of the kernel's cache; those that a program has mapped stay."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+class Allowance:
+    """Bytes that may stay in the page cache, for all threads of a process together."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._left = nbytes
+        self._lock = threading.Lock()
+
+    def takes(self, nbytes: int) -> bool:
+        """Whether so many more may stay; they count if they do."""
+        with self._lock:
+            if nbytes > self._left:
+                return False
+            self._left -= nbytes
+            return True
+
+
+def _half_of_memory() -> int:
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names:
+        return 1 << 62
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+_kept = Allowance(_half_of_memory())

@@ -1,0 +1,94 @@
+"""What is read of a file, what the kernel is asked for, and what it is told to let go of."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from grokdist.transfer import front_to_back
+from grokdist.transfer.front_to_back import Allowance, read_on
+
+MIB = 1 << 20
+BLOCK = 4 * MIB
+SIZE = 9 * MIB + 5
+
+Advice = list[tuple[int, int, int]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+@pytest.fixture
+def advice(monkeypatch: pytest.MonkeyPatch) -> Advice:
+    """What is said to the kernel: offset, length, advice."""
+    said: Advice = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *what: said.append(what))
+    return said
+
+
+def read(path: Path, start: int, end: int) -> list[bytes]:
+    with path.open("rb") as stream:
+        buffer = memoryview(bytearray(MIB))
+        return [bytes(data) for data in read_on(stream.fileno(), start, end, buffer)]
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, SIZE), (0, 0), (7, 8), (MIB - 1, 6 * MIB), (0, 2 * BLOCK), (BLOCK, BLOCK + 1)],
+)
+def test_every_byte_of_a_range_once_a_mib_at_a_time(file: Path, start: int, end: int) -> None:
+    pieces = read(file, start, end)
+    assert b"".join(pieces) == file.read_bytes()[start:end]
+    assert all(len(piece) == MIB for piece in pieces[:-1])
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * MIB, SIZE - 1])
+def test_a_file_that_ends_early_ends_the_reading(file: Path, size: int) -> None:
+    data = file.read_bytes()[:size]
+    os.truncate(file, size)
+    assert b"".join(read(file, 0, SIZE)) == data
+
+
+def test_the_next_mibs_are_asked_for_before_these_are_read(file: Path, advice: Advice) -> None:
+    with file.open("rb") as stream:
+        reads = read_on(stream.fileno(), 0, SIZE, memoryview(bytearray(MIB)))
+        next(reads)
+        wanted = [what[:2] for what in advice if what[2] == os.POSIX_FADV_WILLNEED]
+        assert wanted == [(0, BLOCK), (BLOCK, BLOCK)]
+        list(reads)
+    wanted = [what[:2] for what in advice if what[2] == os.POSIX_FADV_WILLNEED]
+    assert wanted == [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "gone"),
+    [
+        (1 << 40, []),
+        (BLOCK, [(BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]),
+        (0, [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]),
+    ],
+)
+def test_what_goes_beyond_the_allowance_is_let_go_of(
+    allowed: int,
+    gone: list[tuple[int, int]],
+    file: Path,
+    advice: Advice,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(front_to_back, "_kept", Allowance(allowed))
+    read(file, 0, SIZE)
+    assert [what[:2] for what in advice if what[2] == os.POSIX_FADV_DONTNEED] == gone
+
+
+def test_half_of_the_memory_may_stay() -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    whole = Allowance(front_to_back._half_of_memory())
+    assert whole.takes(memory // 2 - 1)
+    assert not whole.takes(2)
+    assert whole.takes(1)
