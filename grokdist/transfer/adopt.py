@@ -81,6 +81,7 @@ def link_files(
         results = in_parallel(
             (_task(tree, entry, name, place, clock, progress) for entry, name, place in found),
             jobs=default_jobs(),
+            nbytes=sum(entry.size for entry, _, _ in found),
         )
         with contextlib.closing(results):
             for entry, name, row in results:
@@ -132,6 +133,7 @@ def _link(
             stop=worker.stop,
             on_bytes=lambda _, count: progress.advance(DISK, entry.path, count),
             buffer=worker.buffer,
+            keep=worker.keep,
         )
         if found is None or not found.ok or found.mark is None:
             got = "nothing" if found is None else found.got

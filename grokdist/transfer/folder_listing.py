@@ -80,13 +80,15 @@ def list_folder(
         if not found:
             raise UsageError(f"{directory} holds no files; expected those of a model")
         check_paths(found)
-        on_begin(len(found), sum(status.st_size for status in found.values()))
+        size = sum(status.st_size for status in found.values())
+        on_begin(len(found), size)
 
         def task(path: str) -> Task[FileEntry]:
             return lambda worker: _hashed(tree, path, worker, on_bytes)
 
         tasks = (task(path) for path in sorted(found))
-        with contextlib.closing(in_parallel(tasks, jobs=jobs or default_jobs())) as results:
+        results = in_parallel(tasks, jobs=jobs or default_jobs(), nbytes=size)
+        with contextlib.closing(results):
             entries = sorted(results, key=lambda entry: entry.path)
     return FolderListing(
         files=tuple(entries),
@@ -112,7 +114,7 @@ def _hashed(
         blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         leaves: list[bytes] = []
         try:
-            for data in read_on(fd, 0, size, worker.buffer):
+            for data in read_on(fd, 0, size, worker.buffer, keep=worker.keep):
                 if worker.stop.is_set():
                     raise HashingStoppedError(f"hashing of {path} was interrupted")
                 sha256.update(data)

@@ -4,17 +4,17 @@ The kernel is told that a file is read in sequence, and asked for the next MiBs 
 hashed: so the disk is kept busy, and one that seeks does so every 4 MiB and not at each of its
 readaheads, mostly 128 KiB.
 
-What was read stays in the page cache, for whoever runs the model next, until this process has read
-half of what the machine has of memory. More than that would push it out again, with all that other
-programs have there; and memory that a virtual machine has to get from its host for every page is
-slower than most disks.
+What was read stays in the page cache for whoever runs the model next, unless all that is read
+together is more than half of the memory: then the first of it would be gone before the last came,
+with all that other programs have there. Letting go of each part once it is hashed also has the
+kernel use the same memory again, where a virtual machine gets other memory from its host only
+slowly.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 
 from grokdist.transfer.trees import SPAN, read_full
@@ -22,7 +22,9 @@ from grokdist.transfer.trees import SPAN, read_full
 _AHEAD = 4 << 20
 
 
-def read_on(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[memoryview]:
+def read_on(
+    fd: int, start: int, end: int, buffer: memoryview, *, keep: bool = True
+) -> Iterator[memoryview]:
     """Read a range of a file a MiB at a time; ends early where the file does.
 
     Args:
@@ -30,6 +32,7 @@ def read_on(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[memor
         start: offset of the first byte.
         end: offset behind the last.
         buffer: a MiB, or as much as the range if that is less; each piece is in it until the next.
+        keep: leave what was read in the page cache; see ``fits_the_cache``.
 
     Raises:
         OSError: the disk cannot read them.
@@ -47,7 +50,7 @@ def read_on(fd: int, start: int, end: int, buffer: memoryview) -> Iterator[memor
                 yield data[:count]
             if count < len(data):
                 return
-        if not _kept.takes(after - block):
+        if not keep:
             let_go(fd, block, after - block)
 
 
@@ -73,27 +76,9 @@ def let_go(fd: int, offset: int, length: int) -> None:
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
-class Allowance:
-    """Bytes that may stay in the page cache, for all threads of a process together."""
-
-    def __init__(self, nbytes: int) -> None:
-        self._left = nbytes
-        self._lock = threading.Lock()
-
-    def takes(self, nbytes: int) -> bool:
-        """Whether so many more may stay; they count if they do."""
-        with self._lock:
-            if nbytes > self._left:
-                return False
-            self._left -= nbytes
-            return True
-
-
-def _half_of_memory() -> int:
+def fits_the_cache(nbytes: int) -> bool:
+    """Whether so many bytes can stay in the page cache together: half of the memory's."""
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" not in names:
-        return 1 << 62
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-
-
-_kept = Allowance(_half_of_memory())
+        return True
+    return nbytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

@@ -12,13 +12,13 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
-from grokdist.transfer.front_to_back import read_on
+from grokdist.transfer.front_to_back import fits_the_cache, read_on
 from grokdist.transfer.part_files import expected_digest
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
@@ -78,6 +78,7 @@ def check_file(
     stop: threading.Event,
     on_bytes: Callable[[str, int], None],
     buffer: memoryview | None = None,
+    keep: bool = True,
     keep_tree: bool = False,
 ) -> FileCheck | None:
     """Hash one file and compare it with its entry.
@@ -90,6 +91,7 @@ def check_file(
         stop: ends the hashing when it is set.
         on_bytes: told path and bytes, as it goes on.
         buffer: a MiB to read into; None for one of its own.
+        keep: leave the file in the page cache.
         keep_tree: build the file's tree from the same bytes, a second hash beside the first, and
             keep it where the file is right.
 
@@ -120,7 +122,7 @@ def check_file(
         keeper = stack.enter_context(_TreeKeeper(tree, entry)) if keep_tree else None
         if buffer is None or len(buffer) < min(SPAN, entry.size):
             buffer = memoryview(bytearray(min(SPAN, entry.size)))
-        pieces = read_on(fd, 0, entry.size, buffer)
+        pieces = read_on(fd, 0, entry.size, buffer, keep=keep)
         while True:
             if stop.is_set():
                 raise HashingStoppedError(f"hashing of {entry.path} was interrupted")
@@ -150,7 +152,7 @@ def check_file(
 
 def check_files(
     tree: ModelTree,
-    entries: Iterable[FileEntry],
+    entries: Sequence[FileEntry],
     *,
     jobs: int,
     on_bytes: Callable[[str, int], None],
@@ -173,11 +175,13 @@ def check_files(
                 stop=worker.stop,
                 on_bytes=on_bytes,
                 buffer=worker.buffer,
+                keep=worker.keep,
                 keep_tree=keep_trees,
             ),
         )
 
-    return in_parallel((task(entry) for entry in entries), jobs=jobs)
+    size = sum(entry.size for entry in entries)
+    return in_parallel((task(entry) for entry in entries), jobs=jobs, nbytes=size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,10 +191,12 @@ class Worker:
     Attributes:
         buffer: a MiB of its own.
         stop: set when the results are no longer wanted.
+        keep: what the tasks read can stay in the page cache.
     """
 
     buffer: memoryview
     stop: threading.Event
+    keep: bool = True
 
 
 Task = Callable[[Worker], _T]
@@ -201,21 +207,29 @@ class _Result(Generic[_T]):
     value: _T
 
 
-def in_parallel(tasks: Iterable[Task[_T]], *, jobs: int) -> Generator[_T, None, None]:
+def in_parallel(
+    tasks: Iterable[Task[_T]], *, jobs: int, nbytes: int = 0
+) -> Generator[_T, None, None]:
     """Run tasks on ``jobs`` threads, begun in their order, yielding each result as it is ready.
 
     Close the generator to end the threads early: they are told to stop, and waited for.
+
+    Args:
+        tasks: what is to be done.
+        jobs: threads.
+        nbytes: what they will read in all.
 
     Raises:
         Exception: the first error of a task; the others are stopped.
     """
     stop = threading.Event()
+    keep = fits_the_cache(nbytes)
     source = iter(tasks)
     lock = threading.Lock()
     results: queue.SimpleQueue[_Result[_T] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
-        worker = Worker(buffer=memoryview(bytearray(SPAN)), stop=stop)
+        worker = Worker(buffer=memoryview(bytearray(SPAN)), stop=stop, keep=keep)
         try:
             while not stop.is_set():
                 with lock:

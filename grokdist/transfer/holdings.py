@@ -126,7 +126,7 @@ class Holdings:
         """Hash files and add those that are right; returns the others, and what they are."""
         checks = check_files(
             self._tree,
-            entries,
+            list(entries),
             jobs=default_jobs(),
             on_bytes=lambda path, count: self._progress.advance(DISK, path, count),
         )

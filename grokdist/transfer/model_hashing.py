@@ -74,7 +74,8 @@ class ModelHashing:
     def hash(self, spans: Sequence[Span], jobs: int | None) -> Iterable[Outcome]:
         """Hash resources on all cores, yielding each as it is ready."""
         paths = {span.path for span in spans}
-        self._progress.begin(self._task, files=len(paths), size=self.size(spans), have=0)
+        size = self.size(spans)
+        self._progress.begin(self._task, files=len(paths), size=size, have=0)
         ordered = in_order(
             spans,
             size=self._size,
@@ -84,6 +85,7 @@ class ModelHashing:
         outcomes = in_parallel(
             (self._task_of(span) for span in ordered),
             jobs=min(jobs or default_jobs(), max(len(spans), 1)),
+            nbytes=size,
         )
         with contextlib.closing(outcomes):
             yield from outcomes
@@ -152,7 +154,7 @@ def _digest(
     """The digest of a byte range of an open file, and how far it could be read."""
     hasher = algorithm.new()
     at = span.start
-    for data in read_on(fd, span.start, end, worker.buffer):
+    for data in read_on(fd, span.start, end, worker.buffer, keep=worker.keep):
         if worker.stop.is_set():
             raise HashingStoppedError(f"hashing of {span.path} was interrupted")
         hasher.update(data)

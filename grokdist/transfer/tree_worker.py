@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
-from grokdist.transfer.front_to_back import read_on
+from grokdist.transfer.front_to_back import fits_the_cache, read_on
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.transfer.trees import SPAN
@@ -94,7 +94,7 @@ def build(
         buffer = memoryview(bytearray(min(SPAN, size)))
         with TreeWriter(tree, path, size) as writer:
             done = 0
-            for data in read_on(fd, 0, size, buffer):
+            for data in read_on(fd, 0, size, buffer, keep=fits_the_cache(size)):
                 if gone():
                     raise ParentGoneError("the parent is gone")
                 writer.append(hash_blocks(data))

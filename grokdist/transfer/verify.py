@@ -27,7 +27,7 @@ from pathlib import Path
 from grokdist.catalog.manifest import FileEntry, Manifest
 from grokdist.errors import GrokdistError, UsageError
 from grokdist.transfer.findings import Mismatch, VerifyReport
-from grokdist.transfer.front_to_back import ask_for
+from grokdist.transfer.front_to_back import ask_for, let_go
 from grokdist.transfer.hashing import (
     FileCheck,
     Task,
@@ -183,7 +183,8 @@ class _Run:
         tasks: list[Task[_Outcome]] = [self._whole(entry) for entry in ordered]
         for entry in divided:
             tasks += self._portions(entry)
-        outcomes = in_parallel(tasks, jobs=min(jobs or default_jobs(), max(len(tasks), 1)))
+        threads = min(jobs or default_jobs(), max(len(tasks), 1))
+        outcomes = in_parallel(tasks, jobs=threads, nbytes=size)
         with contextlib.closing(outcomes):
             for outcome in outcomes:
                 self._take(outcome)
@@ -213,7 +214,9 @@ class _Run:
     def _whole(self, entry: FileEntry) -> Task[_Outcome]:
         def task(worker: Worker) -> _Outcome:
             self._progress.file_begun(entry.path, size=entry.size, have=0)
-            return self._examined(entry, worker.stop, self._read, worker.buffer)
+            return self._examined(
+                entry, worker.stop, self._read, buffer=worker.buffer, keep=worker.keep
+            )
 
         return task
 
@@ -222,7 +225,9 @@ class _Run:
         entry: FileEntry,
         stop: threading.Event,
         on_bytes: Callable[[str, int], None],
+        *,
         buffer: memoryview | None = None,
+        keep: bool = True,
     ) -> _Outcome:
         """Hash a file; where it is wrong, find out where."""
         check = check_file(
@@ -231,6 +236,7 @@ class _Run:
             stop=stop,
             on_bytes=on_bytes,
             buffer=buffer,
+            keep=keep,
             keep_tree=self._lacks_tree(entry),
         )
         ranges: tuple[Range, ...] = ()
@@ -252,7 +258,7 @@ class _Run:
             end = min(start + _PORTION, entry.size)
 
             def task(worker: Worker) -> _Outcome:
-                found, marks = self._damaged(entry, divided.tree, start, end, worker.stop)
+                found, marks = self._damaged(entry, divided.tree, start, end, worker)
                 return _Outcome(entry=entry, ranges=found, portion=True, marks=marks)
 
             return task
@@ -262,7 +268,7 @@ class _Run:
         return [portion(start) for start in starts]
 
     def _damaged(
-        self, entry: FileEntry, kept: FileTree, start: int, end: int, stop: threading.Event
+        self, entry: FileEntry, kept: FileTree, start: int, end: int, worker: Worker
     ) -> tuple[tuple[Range, ...], frozenset[StatMark | None]]:
         """What of a portion is damaged, and the file's marks before and after it was read."""
         try:
@@ -277,8 +283,10 @@ class _Run:
                 start=start,
                 end=end,
                 on_bytes=lambda count: self._read(entry.path, count),
-                stop=stop,
+                stop=worker.stop,
             )
+            if not worker.keep:
+                let_go(fd, start, end - start)
             return tuple(found), frozenset({before, StatMark.of(os.fstat(fd))})
         finally:
             os.close(fd)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from grokdist.transfer import front_to_back
-from grokdist.transfer.front_to_back import Allowance, read_on
+from grokdist.catalog.manifest import FileEntry
+from grokdist.transfer import hashing
+from grokdist.transfer.front_to_back import fits_the_cache, read_on
+from grokdist.transfer.hashing import check_files
+from grokdist.transfer.tree import ModelTree
 
 MIB = 1 << 20
 BLOCK = 4 * MIB
@@ -32,10 +36,10 @@ def advice(monkeypatch: pytest.MonkeyPatch) -> Advice:
     return said
 
 
-def read(path: Path, start: int, end: int) -> list[bytes]:
+def read(path: Path, start: int, end: int, *, keep: bool = True) -> list[bytes]:
     with path.open("rb") as stream:
         buffer = memoryview(bytearray(MIB))
-        return [bytes(data) for data in read_on(stream.fileno(), start, end, buffer)]
+        return [bytes(data) for data in read_on(stream.fileno(), start, end, buffer, keep=keep)]
 
 
 @pytest.mark.parametrize(
@@ -67,28 +71,32 @@ def test_the_next_mibs_are_asked_for_before_these_are_read(file: Path, advice: A
 
 
 @pytest.mark.parametrize(
-    ("allowed", "gone"),
-    [
-        (1 << 40, []),
-        (BLOCK, [(BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]),
-        (0, [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]),
-    ],
+    ("keep", "gone"),
+    [(True, []), (False, [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)])],
 )
-def test_what_goes_beyond_the_allowance_is_let_go_of(
-    allowed: int,
-    gone: list[tuple[int, int]],
-    file: Path,
-    advice: Advice,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_shall_not_stay_is_let_go_of(
+    keep: bool, gone: list[tuple[int, int]], file: Path, advice: Advice
 ) -> None:
-    monkeypatch.setattr(front_to_back, "_kept", Allowance(allowed))
-    read(file, 0, SIZE)
+    read(file, 0, SIZE, keep=keep)
     assert [what[:2] for what in advice if what[2] == os.POSIX_FADV_DONTNEED] == gone
 
 
 def test_half_of_the_memory_may_stay() -> None:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    whole = Allowance(front_to_back._half_of_memory())
-    assert whole.takes(memory // 2 - 1)
-    assert not whole.takes(2)
-    assert whole.takes(1)
+    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    assert fits_the_cache(half)
+    assert not fits_the_cache(half + 1)
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_files_that_are_too_many_for_the_memory_are_let_go_of(
+    fits: bool, file: Path, advice: Advice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(hashing, "fits_the_cache", lambda nbytes: asked.append(nbytes) or fits)
+    entry = FileEntry(path="file", size=SIZE, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+    with ModelTree(file.parent) as tree:
+        ((_, found),) = check_files(tree, [entry], jobs=1, on_bytes=lambda path, count: None)
+    assert found is not None
+    assert found.ok
+    assert asked == [SIZE]
+    assert any(what[2] == os.POSIX_FADV_DONTNEED for what in advice) is not fits
