@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,21 @@ def test_any_bytes_are_accepted_or_refused(name: str, data: bytes) -> None:
     watch = Watch(target=_target(name))
     watch.try_one(data)
     assert watch.finds == {}
+
+
+def test_a_process_that_was_stopped_for_a_while_did_not_hang() -> None:
+    # Which is one alarm, when it goes on.
+    target = Target(
+        seeds=[b""], run=lambda _: signal.raise_signal(signal.SIGALRM), refusals=(), mutate=_same
+    )
+    watch = Watch(target=target)
+    watch.try_one(b"")
+    watch.try_one(b"")
+    assert (watch.finds, watch.accepted) == ({}, 2)
+
+
+def _same(_: random.Random, data: bytes) -> bytes:
+    return data
 
 
 def _crash(data: bytes) -> None:

@@ -18,8 +18,8 @@ from tests.fuzz.target import Target
 SLOW_S = 1.0
 """Seconds of this process's own time that one input may take."""
 
-HUNG_S = 20
-"""Seconds after which an input is given up; machines that run tests are busy."""
+HUNG_S = 10
+"""Seconds, twice, after which an input is given up; machines that run tests are busy."""
 
 LARGE = 64 << 20
 """Bytes by which one input may raise the most memory that the process ever held."""
@@ -54,9 +54,10 @@ class Watch:
     slowest: float = 0.0
     _bad: int = 0
     _most: int = 0
+    _alarmed: bool = False
 
     def __post_init__(self) -> None:
-        signal.signal(signal.SIGALRM, _give_up)
+        signal.signal(signal.SIGALRM, self._alarm)
         self._most = peak()
 
     @property
@@ -66,6 +67,7 @@ class Watch:
 
     def try_one(self, data: bytes) -> None:
         """Try one input."""
+        self._alarmed = False
         signal.setitimer(signal.ITIMER_REAL, HUNG_S)
         start = time.process_time()
         try:
@@ -95,6 +97,13 @@ class Watch:
                 self._found("memory", f"{more} MiB for {len(data)} bytes", data)
             self._most = most
 
+    def _alarm(self, _signal: int, _frame: FrameType | None) -> None:
+        # One alarm is also what a process meets that was stopped from outside and goes on.
+        if self._alarmed:
+            raise HungError("gave no answer")
+        self._alarmed = True
+        signal.setitimer(signal.ITIMER_REAL, HUNG_S)
+
     def _found(self, key: str, what: str, data: bytes) -> None:
         if key in self.finds:
             return
@@ -118,7 +127,3 @@ def held() -> int:
     except OSError:
         return peak()
     return pages * resource.getpagesize()
-
-
-def _give_up(_signal: int, _frame: FrameType | None) -> None:
-    raise HungError("gave no answer")
