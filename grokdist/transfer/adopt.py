@@ -64,7 +64,8 @@ def link_files(
                 break
     if not found:
         return list(wanted)
-    progress.begin("check", files=len(found), size=sum(entry.size for entry, _, _ in found), have=0)
+    size = sum(entry.size for entry, _, _ in found)
+    progress.begin("check", files=len(found), size=size, have=0)
     linked = set()
     batch: list[tuple[FileEntry, str, Hashed]] = []
     clock = _Clock(tree)
@@ -81,7 +82,7 @@ def link_files(
         results = in_parallel(
             (_task(tree, entry, name, place, clock, progress) for entry, name, place in found),
             jobs=default_jobs(),
-            nbytes=sum(entry.size for entry, _, _ in found),
+            nbytes=size,
         )
         with contextlib.closing(results):
             for entry, name, row in results:

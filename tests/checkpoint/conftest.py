@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from grokdist_runtime.checkpoint.shard_file import StructureReader
 from grokdist_runtime.checkpoint.shard_writer import write_shard
 from grokdist_runtime.checkpoint.tensor_table import shard_file_name, tensor_table
 from grokdist_runtime.config import ModelConfig
@@ -59,3 +60,17 @@ def reference(repository: Path) -> Path:
     if not directory.is_dir():
         pytest.skip("the reference checkpoint is not beside this checkout (../shared/reference)")
     return directory
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes of structure the reader took, one number a step."""
+    counts: list[int] = []
+    take = StructureReader.take
+
+    def counted(reader: StructureReader, count: int) -> bytes:
+        counts.append(count)
+        return take(reader, count)
+
+    monkeypatch.setattr(StructureReader, "take", counted)
+    return counts

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from grokdist_runtime.checkpoint import opcode_machine
 from grokdist_runtime.checkpoint.shard import Shard, read_shard, read_shards
-from grokdist_runtime.checkpoint.shard_file import StructureReader
 from grokdist_runtime.checkpoint.shard_writer import shard_layout, write_shard, write_sparse_shard
 from grokdist_runtime.errors import CheckpointError, UnsafeShardError
 from tests.checkpoint.pickle_assembler import array, shape, shard
@@ -205,21 +204,13 @@ def test_a_shard_beside_a_similar_one_is_read_as_if_alone(
 
 
 def test_of_similar_shards_one_is_stepped_through(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Path, tmp_path: Path, taken: list[int]
 ) -> None:
-    steps: list[int] = []
-    take = StructureReader.take
-
-    def counted(reader: StructureReader, count: int) -> bytes:
-        steps.append(count)
-        return take(reader, count)
-
-    monkeypatch.setattr(StructureReader, "take", counted)
     alone = geometry(read_shard(small))
-    of_one = len(steps)
+    of_one = len(taken)
     others = [shutil.copyfile(small, tmp_path / str(index)) for index in range(5)]
     assert [geometry(shard) for shard in read_shards(others)] == [alone] * 5
-    assert len(steps) == 2 * of_one
+    assert len(taken) == 2 * of_one
 
 
 @RELAXED
