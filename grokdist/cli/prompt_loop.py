@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -43,6 +44,7 @@ def converse(engine: Engine, session: Session, history: Path | None, out: Output
     out.note("Type the start of a text. /help lists commands; Ctrl-D ends.")
     with (
         _terminated_ends(),
+        _interrupts_flush_nothing(),
         _editing(history, out) as kept,
         Scheduler(engine, max_rows=1) as scheduler,
     ):
@@ -53,6 +55,7 @@ def converse(engine: Engine, session: Session, history: Path | None, out: Output
                 out.stream("\n")
                 return
             except KeyboardInterrupt:
+                _forget_keys()
                 out.stream("\n")
                 continue
             if kept is not None and line.strip():
@@ -94,6 +97,7 @@ def _answer(
     try:
         answer = write(events, settings, engine.tokenizer, out)
     except KeyboardInterrupt:
+        _forget_keys()
         events.cancel()
         answer = write(events, settings, engine.tokenizer, out)
     session.answered(prompt, answer.completion.text or "")
@@ -138,6 +142,32 @@ def _complete_commands(readline: ModuleType) -> None:
     readline.set_completer_delims(" \t\n")
     libedit = "libedit" in (readline.__doc__ or "")
     readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
+
+
+@contextlib.contextmanager
+def _interrupts_flush_nothing() -> Iterator[None]:
+    """Keep a terminal from throwing typed keys away when Ctrl-C is pressed.
+
+    Of keys that come fast, as from a paste, readline sees that there is one more, and then reads
+    it. Were it gone by then, it would wait for another, and no Ctrl-C would end that.
+    """
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    kept = [*before]
+    kept[3] |= termios.NOFLSH
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, kept)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
+def _forget_keys() -> None:
+    """What was typed before Ctrl-C and not yet read: it belonged to the line that was given up."""
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 @contextlib.contextmanager

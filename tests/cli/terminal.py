@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,10 @@ class Terminal:
         self.child.kill()
         self.child.wait()
         os.close(self._fd)
+
+    def local_modes(self) -> int:
+        """The terminal's ``c_lflag`` (termios(3)), as the program has set it."""
+        return int(termios.tcgetattr(self._fd)[3])
 
     def type(self, text: str) -> None:
         """Press keys."""

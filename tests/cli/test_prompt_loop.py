@@ -7,6 +7,7 @@ import re
 import signal
 import stat
 import sys
+import termios
 from pathlib import Path
 
 from tests.cli.terminal import Terminal
@@ -40,6 +41,9 @@ def test_a_session(tmp_path: Path, repository: Path) -> None:
         terminal.expect("error: /nonsense is no command.*\n(.*\n)*> ")
         terminal.type("word " * 400 + "\n")
         terminal.expect("error: .*context of 256.*\n(.*\n)*> ")
+
+        # What was pasted is there to be read when Ctrl-C is pressed: see the loop's reason.
+        assert terminal.local_modes() & termios.NOFLSH
 
         # Ctrl-C at the prompt gives a new prompt.
         # CPython misses one of the moment before it waits for keys; people press it again.
@@ -75,6 +79,7 @@ def test_a_session(tmp_path: Path, repository: Path) -> None:
         terminal.type("\x04")
         assert terminal.end() == 0
         assert "Traceback" not in terminal.shown
+        assert not terminal.local_modes() & termios.NOFLSH
 
     history = home / "prompt-history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600

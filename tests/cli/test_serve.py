@@ -219,6 +219,7 @@ def answered(page: Page) -> Page:
         ".observe(document.querySelector('#answer'), {childList: true})"
     )
     page.evaluate("document.querySelector('#max_tokens').value = 24")
+    page.evaluate("document.querySelector('#temperature').value = 0")
     page.click("#generate")
     page.until(GENERATED)
     return page
@@ -241,6 +242,15 @@ def test_a_click_streams_an_answer_with_its_probabilities(answered: Page) -> Non
     shares = [float(share) for share in re.findall(r"^([\d.]+) %$", said, re.MULTILINE)]
     assert len(shares) >= 3
     assert shares == sorted(shares, reverse=True)
+
+
+@needs_browser
+def test_the_pointer_finds_a_line_end(answered: Page) -> None:
+    """It takes no room in a text, and has a probability as any token has."""
+    answered.point(".token.line-end")
+    answered.until("document.querySelector('#detail code')?.textContent.startsWith('\u21b5')")
+    ends = answered.evaluate("document.querySelector('.token.line-end').textContent")
+    assert set(ends) == {"\n"}
 
 
 @needs_browser

@@ -87,7 +87,9 @@ function show(choice) {
   else if (before) answer.append(before);
   starts.forEach((start, index) => {
     const end = index + 1 < starts.length ? starts[index + 1] : text.length;
-    const element = made("span", text.slice(Math.max(start, from), end), "token");
+    const written = text.slice(Math.max(start, from), end);
+    // A line end takes no room, and no pointer would find it.
+    const element = made("span", written, /^\n+$/.test(written) ? "token line-end" : "token");
     const logprob = found.token_logprobs[index];
     element.style.setProperty("--surprise", Math.min(1, Math.max(0, -logprob / 6)).toFixed(3));
     element.tabIndex = tokens.length ? -1 : 0;
