@@ -20,6 +20,7 @@ from grokdist.transfer.adopt import link_files
 from grokdist.transfer.claims import Patience
 from grokdist.transfer.crew import Crew
 from grokdist.transfer.failure import failure
+from grokdist.transfer.front_to_back import fits_the_cache
 from grokdist.transfer.holdings import HERE, Holdings
 from grokdist.transfer.index import Hashed, Index
 from grokdist.transfer.lease import Lease
@@ -138,7 +139,11 @@ class _Run:
         self._old_sources = {file.path: file.sources for file in before}
         self._roots = self._known_roots()
         self._holdings = Holdings(tree, self._index, progress, self._roots)
-        self._builder = TreeBuilder(tree, on_done=self._grown) if plan.request.trees else None
+        self._builder = (
+            TreeBuilder(tree, on_done=self._grown, keep=fits_the_cache(plan.size))
+            if plan.request.trees
+            else None
+        )
         self._origins: dict[str, tuple[str, ...]] = {}
         self._planted: set[str] = set()
         self._swarmed: set[str] = set()

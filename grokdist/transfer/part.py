@@ -22,6 +22,7 @@ from pathlib import Path
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, GrokdistError, StoreError
 from grokdist.transfer.boot import boot_id
+from grokdist.transfer.front_to_back import fits_the_cache, let_go
 from grokdist.transfer.part_files import (
     COPY,
     LINK,
@@ -195,6 +196,8 @@ class Part:
         self._named = False
         self._unsaved = 0
         self._unsynced = 0
+        self._stays = fits_the_cache(entry.size)
+        self._gone = 0
         self._state = StateFile(tree, state_name(entry.path))
         self._fd = self._open()
         try:
@@ -355,9 +358,15 @@ class Part:
             if not self._hashing:
                 self._save_hash()
             now = Written(ranges=self._filled.copy(), state=self._saved_hash)
+            hashed = self._saved_at
             fd = os.dup(self._fd)
         try:
             os.fdatasync(fd) if hasattr(os, "fdatasync") else os.fsync(fd)
+            if not self._stays and hashed > self._gone:
+                # What is hashed and on the disk is not read before the tree, which begins at
+                # the front when that has long left a cache that the file does not fit.
+                let_go(fd, self._gone, hashed - self._gone)
+                self._gone = hashed
         except OSError as error:
             # The kernel says it once; the sync before the file gets its name would find nothing.
             self._lost = error

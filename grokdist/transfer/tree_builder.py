@@ -46,6 +46,7 @@ class TreeBuilder:
         tree: the model directory; held open by the caller until ``close``.
         on_done: told of each tree, its path and its root (64 hex digits), from a thread of the
             builder's own.
+        keep: leave in memory what was read; False where all files together do not fit there.
         python: the interpreter to start.
     """
 
@@ -54,10 +55,12 @@ class TreeBuilder:
         tree: ModelTree,
         *,
         on_done: Callable[[str, str], None],
+        keep: bool = True,
         python: str = sys.executable,
     ) -> None:
         self._directory = tree.directory.absolute()
         self._on_done = on_done
+        self._keep = keep
         self._python = python
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
@@ -191,7 +194,7 @@ class TreeBuilder:
             return
         job = self._current = self._waiting.pop()
         mark = None if job.mark is None else dataclasses.asdict(job.mark)
-        line = json.dumps({"path": job.path, "size": job.size, "mark": mark})
+        line = json.dumps({"path": job.path, "size": job.size, "mark": mark, "keep": self._keep})
         try:
             os.write(child.stdin.fileno(), line.encode() + b"\n")
         except OSError:

@@ -1,8 +1,8 @@
 """The child process that builds tree files; ``tree_builder`` starts it and talks to it.
 
 One job a line on stdin, one answer a line on stdout, JSON both ways, one job at a time:
-``{"path", "size", "mark"}`` gets ``{"root"}`` or ``{"failed"}``. The end of stdin is the end of
-the process, also in the middle of a file, so it never outlives its parent; what it had not
+``{"path", "size", "mark", "keep"}`` gets ``{"root"}`` or ``{"failed"}``. The end of stdin is the
+end of the process, also in the middle of a file, so it never outlives its parent; what it had not
 finished it takes away. Imports little, since it starts while a fetch is under way.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
-from grokdist.transfer.front_to_back import fits_the_cache, read_on
+from grokdist.transfer.front_to_back import read_on
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.transfer.trees import SPAN
@@ -56,7 +56,9 @@ def serve(directory: Path, jobs: BinaryIO, answers: BinaryIO) -> None:
             mark = None if job["mark"] is None else StatMark(**job["mark"])
             answer: dict[str, Any]
             try:
-                answer = {"root": build(tree, job["path"], job["size"], mark, gone)}
+                answer = {
+                    "root": build(tree, job["path"], job["size"], mark, gone, keep=job["keep"])
+                }
             except (BuildFailedError, GrokdistError, OSError, ValueError) as error:
                 if isinstance(error, ParentGoneError):
                     raise
@@ -66,7 +68,13 @@ def serve(directory: Path, jobs: BinaryIO, answers: BinaryIO) -> None:
 
 
 def build(
-    tree: ModelTree, path: str, size: int, mark: StatMark | None, gone: Callable[[], bool]
+    tree: ModelTree,
+    path: str,
+    size: int,
+    mark: StatMark | None,
+    gone: Callable[[], bool],
+    *,
+    keep: bool = True,
 ) -> str:
     """Build the tree of one file from what is on disk, which is mostly still in memory.
 
@@ -76,6 +84,7 @@ def build(
         size: its bytes.
         mark: what the file system said of it when its digest was found right.
         gone: True when nobody waits any more.
+        keep: leave it in memory; see ``front_to_back.fits_the_cache``.
 
     Returns:
         the root, 64 hex digits.
@@ -94,7 +103,7 @@ def build(
         buffer = memoryview(bytearray(min(SPAN, size)))
         with TreeWriter(tree, path, size) as writer:
             done = 0
-            for data in read_on(fd, 0, size, buffer, keep=fits_the_cache(size)):
+            for data in read_on(fd, 0, size, buffer, keep=keep):
                 if gone():
                     raise ParentGoneError("the parent is gone")
                 writer.append(hash_blocks(data))

@@ -13,6 +13,7 @@ from grokdist.transfer import hashing
 from grokdist.transfer.front_to_back import fits_the_cache, read_on
 from grokdist.transfer.hashing import check_files
 from grokdist.transfer.tree import ModelTree
+from grokdist.transfer.tree_worker import build
 
 MIB = 1 << 20
 BLOCK = 4 * MIB
@@ -100,3 +101,12 @@ def test_files_that_are_too_many_for_the_memory_are_let_go_of(
     assert found.ok
     assert asked == [SIZE]
     assert any(what[2] == os.POSIX_FADV_DONTNEED for what in advice) is not fits
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_tree_of_one_of_too_many_files_lets_go_of_it(
+    keep: bool, file: Path, advice: Advice
+) -> None:
+    with ModelTree(file.parent) as tree:
+        build(tree, file.name, SIZE, None, lambda: False, keep=keep)
+    assert any(what[2] == os.POSIX_FADV_DONTNEED for what in advice) is not keep

@@ -653,3 +653,22 @@ def test_a_link_in_the_place_of_the_file_is_replaced_not_followed(tmp_path: Path
         _finish(part)
     assert outside.read_bytes() == b"precious"
     assert (model / "data").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_is_hashed_and_on_the_disk_leaves_a_cache_it_does_not_fit(
+    fits: bool, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[tuple[int, int]] = []
+    monkeypatch.setattr(part_module, "fits_the_cache", lambda nbytes: fits)
+    monkeypatch.setattr(part_module, "let_go", lambda fd, *what: gone.append(what))
+    part = Part(tree, ENTRY)
+    _bring(part, 0, 30_000)
+    part.sync()
+    _bring(part, 60_000, 70_000)  # read again for the hash, once what is before it came
+    part.sync()
+    _bring(part, 30_000, 60_000)
+    part.catch_up()
+    part.sync()
+    assert gone == ([] if fits else [(0, 30_000), (30_000, 40_000)])
+    part.close()
