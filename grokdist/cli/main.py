@@ -10,55 +10,15 @@ from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import grokdist
-from grokdist.cli import (
-    attest,
-    bom,
-    cluster,
-    collect,
-    completion,
-    convert,
-    demo,
-    doctor,
-    fetch,
-    inspect,
-    keys,
-    license,
-    list_models,
-    manifest,
-    openness,
-    path,
-    plan,
-    policy,
-    registry,
-    report,
-    rm,
-    run,
-    score,
-    seed,
-    serve,
-    show,
-    sign,
-    torrent,
-    verify,
-)
+from grokdist.cli import cluster, completion
+from grokdist.cli.commands import Commands
 from grokdist.cli.exit_codes import MEANINGS, ExitCode, exit_code_for, out_of_room
 from grokdist.cli.output import Output, begin
 from grokdist.errors import GrokdistError, ResourceError
 from grokdist.settings import config_path, load_config
-
-app = typer.Typer(
-    name="grokdist",
-    help="Get open-weight models, provably, from publisher to running.",
-    epilog="Exit codes: " + "; ".join(f"{int(c)} {text}" for c, text in MEANINGS.items()) + ".",
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    no_args_is_help=True,
-    context_settings={"auto_envvar_prefix": "GROKDIST", "help_option_names": ["-h", "--help"]},
-)
-
 
 _begun: list[str] = []
 """The command that was begun: from then on it says itself how it ends."""
@@ -133,6 +93,27 @@ def _show_completion(shell: completion.Shell | None) -> None:
         raise typer.Exit
 
 
+class CommandGroup(TyperGroup):
+    """All commands, each made when it is asked for."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.commands = Commands(_reported)  # type: ignore[assignment]  # never added to
+
+
+app = typer.Typer(
+    cls=CommandGroup,
+    name="grokdist",
+    help="Get open-weight models, provably, from publisher to running.",
+    epilog="Exit codes: " + "; ".join(f"{int(c)} {text}" for c, text in MEANINGS.items()) + ".",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"auto_envvar_prefix": "GROKDIST", "help_option_names": ["-h", "--help"]},
+)
+
+
 @app.callback()
 def _root(
     version: bool = typer.Option(
@@ -156,38 +137,9 @@ def _root(
     pass
 
 
-app.command("fetch")(_reported(fetch.fetch))
-app.command("verify")(_reported(verify.verify))
-app.command("sign")(_reported(sign.sign))
-app.command("seed")(_reported(seed.seed))
-app.command("run")(_reported(run.run))
-app.command("score")(_reported(score.score))
-app.command("serve")(_reported(serve.serve))
-app.command("plan")(_reported(plan.plan))
-app.command("show")(_reported(show.show))
-app.command("list")(_reported(list_models.list_models))
-app.command("path")(_reported(path.path))
-app.command("rm")(_reported(rm.rm))
-app.command("gc")(_reported(collect.gc))
-app.command("openness")(_reported(openness.openness))
-app.command("convert")(_reported(convert.convert))
-app.command("bom")(_reported(bom.bom))
-app.command("report")(_reported(report.report))
-app.command("inspect")(_reported(inspect.inspect))
-app.command("demo")(_reported(demo.demo))
-app.command("doctor")(_reported(doctor.doctor))
-app.add_typer(attest.app(_reported), name="attest")
-app.add_typer(keys.app(_reported), name="keys")
-app.add_typer(license.app(_reported), name="license")
-app.add_typer(manifest.app(_reported), name="manifest")
-app.add_typer(policy.app(_reported), name="policy")
-app.add_typer(registry.app(_reported), name="registry")
-app.add_typer(torrent.app(_reported), name="torrent")
-
-
 @functools.cache
 def command_line() -> Callable[..., Any]:
-    """The commands as Typer makes them of signatures, which takes longer than most of them do."""
+    """The command line as Typer makes it."""
     return typer.main.get_command(app)
 
 

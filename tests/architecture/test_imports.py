@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,7 +119,15 @@ def _modules_after(code: str, repository: Path) -> set[str]:
         text=True,
         check=True,
         cwd=repository,
-        env={"PYTHONPATH": f"{repository}:{repository / 'runtime'}", "PATH": "/usr/bin:/bin"},
+        env={
+            "PYTHONPATH": f"{repository}:{repository / 'runtime'}",
+            "PATH": "/usr/bin:/bin",
+            "GROKDIST_RUN_KERNELS": "plain",
+            # How well it is compiled says nothing of what is imported.
+            **{
+                name: value for name, value in os.environ.items() if name.startswith(("JAX", "XLA"))
+            },
+        },
     )
     return {line.split(".")[0] for line in child.stdout.splitlines()}
 

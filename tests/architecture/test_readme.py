@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.cli.exit_codes import MEANINGS
@@ -23,15 +26,9 @@ def test_exit_code_table_equals_the_code(repository: Path) -> None:
 
 def test_command_table_equals_the_help(repository: Path) -> None:
     rows = re.findall(r"^\| `grokdist (\S+)` \| (.+?) \|$", _readme(repository), re.MULTILINE)
+    group: Any = typer.main.get_command(app)
     commands = [
-        (command.name, (command.callback.__doc__ or "").strip().splitlines()[0])
-        for command in app.registered_commands
-        if command.callback is not None
-    ]
-    commands += [
-        (group.name, (group.typer_instance.info.help or "").strip())
-        for group in app.registered_groups
-        if group.typer_instance is not None
+        (name, command.help.partition("\n")[0].strip()) for name, command in group.commands.items()
     ]
     assert rows == commands
 
