@@ -8,6 +8,7 @@ whatever kind, ends that source's turn and nobody else's; a fault of the disk en
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +84,7 @@ class Crew:
         self._fatal: BaseException | None = None
         self._finished = threading.Event()
         self._behind = threading.Event()
+        self._stretches: queue.SimpleQueue[tuple[Part, int, int] | None] = queue.SimpleQueue()
         self._banned: set[str] = set()
         self._shares = {
             source.name: limiter.share(source.name, source.hold)
@@ -112,6 +114,9 @@ class Crew:
         hasher = threading.Thread(
             target=self._hash, args=(resting,), name="grokdist-hash", daemon=True
         )
+        writer = threading.Thread(
+            target=self._write_back, args=(resting,), name="grokdist-writeback", daemon=True
+        )
         workers = [
             threading.Thread(
                 target=self._work,
@@ -127,6 +132,7 @@ class Crew:
             try:
                 syncer.start()
                 hasher.start()
+                writer.start()
                 for worker in workers:
                     worker.start()
                 while any(worker.is_alive() for worker in workers):
@@ -150,6 +156,8 @@ class Crew:
                 self._behind.set()
                 _join(syncer)
                 _join(hasher)
+                self._stretches.put(None)
+                _join(writer)
                 self._committer.close()
                 for part in self.board.parts:
                     part.close(keep=True)
@@ -197,6 +205,7 @@ class Crew:
         wanted = claim.wanted
         part = wanted.part or Part(self._tree, wanted.entry)
         part.on_behind = self._behind.set
+        part.on_stretch = lambda start, count: self._stretches.put((part, start, count))
         if self._preallocate:
             allocate(part.fileno(), wanted.entry.size)
         self._progress.file_begun(wanted.entry.path, size=wanted.entry.size, have=part.began)
@@ -401,6 +410,13 @@ class Crew:
                         part.sync()
                     else:
                         part.save()
+
+    def _write_back(self, resting: threading.Event) -> None:
+        """Have the disk begin with each stretch, so that no stream waits for its queue."""
+        while (stretch := self._stretches.get()) is not None:
+            part, start, count = stretch
+            if not resting.is_set():
+                part.begin_writeback(start, count)
 
     def _hash(self, resting: threading.Event) -> None:
         """Hash what was brought ahead of a file's front, so that no stream waits for it."""

@@ -146,11 +146,11 @@ class Segment:
         """Take the bytes from ``end`` on away from this segment; returns where it ends now."""
         return self._part.shorten(self, end)
 
-    def write_back(self, fd: int, written: int) -> None:
+    def write_back(self, written: int) -> None:
         """Have the disk begin with what came, in stretches; for ``Part`` alone."""
         upto = self._offset + written
         if upto - self._begun >= WRITE_BACK_EVERY or upto >= self._end:
-            begin_writeback(fd, self._begun, upto - self._begun)
+            self._part.on_stretch(self._begun, upto - self._begun)
             self._begun = upto
 
     def move(self, offset: int) -> None:
@@ -182,6 +182,8 @@ class Part:
         """Called by whoever commits, once the file has its final name."""
         self.on_behind: Callable[[], None] = _nothing
         """Called when bytes came that are not hashed at once: they lie behind others."""
+        self.on_stretch: Callable[[int, int], None] = self.begin_writeback
+        """Called with the start and length of a stretch that the disk is to begin with."""
         self.shared = False
         """True where somebody else, who does not work on it now, has a hold of the same file."""
         self._tree = tree
@@ -292,13 +294,22 @@ class Part:
             fd = self._take_file()
             try:
                 written = os.pwrite(fd, data, segment.offset)
-                segment.write_back(fd, written)
             except OSError as error:
                 raise refusal(self.entry.path, error) from error
             finally:
                 self._give_file()
+            segment.write_back(written)
             self.wrote(segment, segment.offset + written, data[:written])
             data = data[written:]
+
+    def begin_writeback(self, start: int, count: int) -> None:
+        """Have the disk begin with what was written; waits where its queue is full."""
+        fd = self._take_file()
+        try:
+            if fd >= 0:
+                begin_writeback(fd, start, count)
+        finally:
+            self._give_file()
 
     def wrote(self, segment: Segment, upto: int, data: memoryview | None = None) -> None:
         """Count the bytes of a segment up to ``upto``; ``data`` are these bytes, if at hand."""
@@ -438,7 +449,8 @@ class Part:
 
     def let_go(self) -> StatMark:
         """Close the file, which has its final name; returns what the file system says of it."""
-        with self._lock:
+        with self._at_rest:
+            self._at_rest.wait_for(lambda: not self._users)
             mark = StatMark.of(os.fstat(self._fd))
             os.close(self._fd)
             self._fd = -1

@@ -122,11 +122,19 @@ def _content_mark(mark: StatMark) -> StatMark:
     return dataclasses.replace(mark, ctime_ns=0)
 
 
+def _step_back() -> None:
+    """Take the lowest share of the processor, and with it of the disk."""
+    with contextlib.suppress(OSError):
+        os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        with contextlib.suppress(OSError):
+            # Linux then takes a core that does nothing else for idle, and wakes the fetch there.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
 def main() -> None:
     """Serve on stdin and stdout; the model directory is the last argument."""
     # Ctrl-C goes to everyone at the terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        # The lowest share of the processor, and with it of the disk.
-        os.nice(19)
+    _step_back()
     serve(Path(sys.argv[-1]), sys.stdin.buffer, sys.stdout.buffer)

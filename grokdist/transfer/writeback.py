@@ -1,7 +1,8 @@
 """Has the disk begin with what was written, without waiting for it.
 
 Left to itself the system writes after many seconds, and whoever then syncs a file waits for all of
-it. Begun at once, it happens beside the download.
+it. Begun at once, it happens beside the download; whoever begins it may wait for the disk's queue,
+and is better none that brings bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _WRITE = 2
 
 
 def begin_writeback(fd: int, start: int, count: int) -> None:
-    """Begin to write a byte range of an open file to the disk; returns at once.
+    """Begin to write a byte range of an open file to the disk.
+
+    Returns once the disk has been asked, and so waits where it has been asked for much already.
 
     Errors are not told here: they come with the ``fsync`` that follows in any case.
     """

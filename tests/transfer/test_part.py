@@ -672,3 +672,22 @@ def test_what_is_hashed_and_on_the_disk_leaves_a_cache_it_does_not_fit(
     part.sync()
     assert gone == ([] if fits else [(0, 30_000), (30_000, 40_000)])
     part.close()
+
+
+def test_the_disk_is_told_of_stretches_by_whoever_listens(
+    tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_module, "WRITE_BACK_EVERY", 20_000)
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr(part_module, "begin_writeback", lambda fd, *what: begun.append(what))
+    part = Part(tree, ENTRY)
+    _bring(part, 0, 50_000)
+    assert begun == [(0, 20_000), (20_000, 20_000), (40_000, 10_000)]
+
+    told: list[tuple[int, int]] = []
+    part.on_stretch = lambda *what: told.append(what)
+    _bring(part, 50_000, SIZE)
+    assert told == [(50_000, 20_000), (70_000, 20_000), (90_000, 10_000)]
+    _finish(part)
+    part.begin_writeback(*told[0])  # late: the file has its name and is closed
+    assert begun == [(0, 20_000), (20_000, 20_000), (40_000, 10_000)]
