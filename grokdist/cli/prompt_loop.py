@@ -48,22 +48,22 @@ def converse(engine: Engine, session: Session, history: Path | None, out: Output
         _editing(history, out) as kept,
         Scheduler(engine, max_rows=1) as scheduler,
     ):
+        interrupted = False
         while not session.over:
             try:
+                if interrupted:  # said here, where a second one is met like the first
+                    interrupted = False
+                    _forget_keys()
+                    out.stream("\n")
                 line = input(PROMPT if sys.stdout.isatty() else "")
+                if kept is not None and line.strip():
+                    kept.add(line)
+                _take(line, engine, scheduler, session, out)
             except EOFError:
                 out.stream("\n")
                 return
-            except KeyboardInterrupt:
-                _forget_keys()
-                out.stream("\n")
-                continue
-            if kept is not None and line.strip():
-                kept.add(line)
-            try:
-                _take(line, engine, scheduler, session, out)
-            except KeyboardInterrupt:  # a second one: the end of the answer is not waited for
-                out.stream("\n")
+            except KeyboardInterrupt:  # of an answer, the second: its end is not waited for
+                interrupted = True
 
 
 def _take(line: str, engine: Engine, scheduler: Scheduler, session: Session, out: Output) -> None:

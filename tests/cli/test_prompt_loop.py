@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,13 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
+
+from grokdist.cli import prompt_loop
+from grokdist.cli.generation_settings import GenerationSettings
+from grokdist.cli.output import Output
+from grokdist.cli.prompt_commands import Session
+from grokdist_runtime.sampling import SamplingParams
 from tests.cli.terminal import Terminal
 
 
@@ -87,6 +95,34 @@ def test_a_session(tmp_path: Path, repository: Path) -> None:
     assert kept[0] == "To be, or"
     assert "/max-tokens 3" in kept
     assert not [line for line in kept if re.match("half a li", line)]
+
+
+def test_a_second_interrupt_while_the_first_is_answered_keeps_the_session(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """People press Ctrl-C twice."""
+    typed = iter([KeyboardInterrupt, "/settings", EOFError])
+    written: list[str] = []
+
+    def keys(prompt: str) -> str:
+        key = next(typed)
+        if isinstance(key, str):
+            return key
+        raise key
+
+    class Disturbed(Output):
+        def stream(self, text: str) -> None:
+            written.append(text)
+            if len(written) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", keys)
+    monkeypatch.setattr(prompt_loop, "Scheduler", lambda *_, **__: contextlib.nullcontext())
+    settings = GenerationSettings(sampling=SamplingParams(seed=1), max_tokens=8)
+    session = Session(model="tiny", settings=settings)
+    prompt_loop.converse(None, session, None, Disturbed())  # type: ignore[arg-type]
+    assert "temperature" in capsys.readouterr().err
+    assert written == ["\n", "\n", "\n"]
 
 
 def test_to_be_terminated_ends_the_session(tmp_path: Path, repository: Path) -> None:
