@@ -29,6 +29,7 @@ from benchmarks.soak.memory import peak
 
 ROOT = Path(__file__).parents[2]
 _SENDFILE = 1 << 24
+_STRETCH = 1 << 26
 _ZEROS = bytes(1 << 24)
 _LOOK_S = 0.05
 _DIG_S = 1.0
@@ -227,9 +228,13 @@ def _serve(folder: Path) -> None:
                 while start < end:
                     count = min(_SENDFILE, end - start)
                     sent = os.sendfile(self.connection.fileno(), file.fileno(), start, count)
-                    # A hole's zeros need no memory, which the fetch's own pages are to have.
-                    os.posix_fadvise(file.fileno(), start, sent, os.POSIX_FADV_DONTNEED)
                     start += sent
+                    # A hole's zeros need no memory, which the fetch's own pages are to have. What
+                    # is still on its way stays, and goes with what comes after it.
+                    sent_from = max(0, start - _STRETCH)
+                    os.posix_fadvise(
+                        file.fileno(), sent_from, start - sent_from, os.POSIX_FADV_DONTNEED
+                    )
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
