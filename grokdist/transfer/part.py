@@ -45,6 +45,9 @@ SAVE_EVERY = 4 << 20
 WRITE_BACK_EVERY = 8 << 20
 """Bytes of a segment after which the disk is to begin with them."""
 
+WRITE_BACK_LEAST = 1 << 20
+"""Bytes at the end of a segment with which it is to begin; less is left to the ``fsync``."""
+
 _BLOCK = 1 << 20
 
 
@@ -149,7 +152,8 @@ class Segment:
     def write_back(self, written: int) -> None:
         """Have the disk begin with what came, in stretches; for ``Part`` alone."""
         upto = self._offset + written
-        if upto - self._begun >= WRITE_BACK_EVERY or upto >= self._end:
+        least = WRITE_BACK_LEAST if upto >= self._end else WRITE_BACK_EVERY
+        if upto - self._begun >= least:
             self._part.on_stretch(self._begun, upto - self._begun)
             self._begun = upto
 
