@@ -1,4 +1,7 @@
-"""The runtime against logits of the original implementation, on every mesh."""
+"""The runtime against logits of the original implementation, on meshes of every kind.
+
+``test_model`` has more meshes, of smaller models.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from grokdist_runtime.engine import Engine
 from grokdist_runtime.sampling import SamplingParams, SamplingState
 from tests.runtime.conftest import load_runner
 
-MESHES = ["1x1", "1x2", "1x8", "2x4", "8x1", "1x2x4"]
+MESHES = ["1x1", "1x8", "2x4", "1x2x4"]
 AS_FOR_USERS = {"1x1", "2x4", "1x2x4"}
 """Meshes whose programs are optimised as they are for users, which takes the compiler longer: of
 one device, of tensor and data parallel, and of expert parallel beside both."""
 
 PATHS = [(mesh, "plain") for mesh in MESHES]
-PATHS += [(mesh, "native") for mesh in ("1x1", "2x4", "1x2x4")]
+PATHS += [(mesh, "native") for mesh in ("1x1", "1x2x4")]
 TOLERANCE = 1e-3
 """Of the standard deviation of the reference's logits."""
 
