@@ -72,6 +72,7 @@ class Segment:
         self._offset = start
         self._begun = start
         self._end = end
+        self._held = start
 
     @property
     def offset(self) -> int:
@@ -107,7 +108,7 @@ class Segment:
 
     def place(self, data: bytes | bytearray | memoryview) -> None:
         """Write the next bytes, as ``append`` does; ``arrived`` counted them already."""
-        self._part.write(self, memoryview(data)[: self.remaining])
+        self._part.write(self, memoryview(data))
 
     def adopt(self, upto: int) -> None:
         """Count bytes up to ``upto`` that somebody else wrote to ``path``, and hash them.
@@ -161,9 +162,19 @@ class Segment:
         """Set the next byte to bring; for ``Part`` alone."""
         self._offset = offset
 
+    def hold(self, count: int) -> int:
+        """Begin to write up to ``count`` bytes, which nobody takes away; for ``Part`` alone."""
+        count = min(count, self.remaining)
+        self._held = self._offset + count
+        return count
+
     def cut(self, end: int) -> None:
-        """Set where to stop; for ``Part`` alone."""
-        self._end = end
+        """Set where to stop, behind what is held; for ``Part`` alone."""
+        self._end = min(self._end, max(end, self._offset, self._held))
+
+    def end_here(self) -> None:
+        """Stop at the next byte to bring; for ``Part`` alone, and when nothing is written."""
+        self._end = self._offset
 
 
 class Part:
@@ -280,20 +291,26 @@ class Part:
     def release(self, segment: Segment) -> None:
         """End a segment; what it did not bring is a gap again."""
         with self._lock:
-            segment.cut(segment.offset)
+            segment.end_here()
             if segment in self._claims:
                 self._claims.remove(segment)
 
     def shorten(self, segment: Segment, end: int) -> int:
-        """Have ``segment`` stop at ``end``, or where it is if that is further."""
+        """Have ``segment`` stop at ``end``, or behind what it has if that is further."""
         with self._lock:
-            segment.cut(min(segment.end, max(end, segment.offset)))
+            segment.cut(end)
             return segment.end
 
     def write(self, segment: Segment, data: memoryview) -> None:
-        """Write the next bytes of a segment."""
+        """Write the next bytes of a segment, up to its end.
+
+        Until they are written they stay its own. Were they taken away meanwhile, a slow write
+        could put a wrong source's bytes over the ones that another brought and that were hashed.
+        """
         if self.shared:
             self.part_ways()
+        with self._lock:
+            data = data[: segment.hold(len(data))]
         while data:
             fd = self._take_file()
             try:

@@ -693,3 +693,30 @@ def test_the_disk_is_told_of_stretches_by_whoever_listens(
     _finish(part)
     part.begin_writeback(*told[0])  # late: the file has its name and is closed
     assert begun == [(0, 20_000), (20_000, 20_000), (40_000, 10_000)]
+
+
+def test_what_is_being_written_is_nobody_elses(
+    tree: ModelTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong source whose write takes long, while another takes over and ends the file."""
+    part = Part(tree, ENTRY)
+    slow = part.claim(0, SIZE, "liar")
+    pwrite, ends = os.pwrite, []
+
+    def taken_over(fd: int, data: memoryview, offset: int) -> int:
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        ends.append(slow.give_up(0))
+        return pwrite(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", taken_over)
+    slow.append(b"x" * 10_000)
+    slow.append(b"x" * 10_000)  # the rest is another's by now
+    assert ends == [10_000]
+    assert (slow.offset, slow.end) == (10_000, 10_000)
+    part.release(slow)
+    _bring(part, 10_000, SIZE)
+    part.catch_up()
+    assert part.path.read_bytes() == b"x" * 10_000 + DATA[10_000:]
+    with pytest.raises(DigestMismatchError):
+        part.check()
+    part.close()
