@@ -62,7 +62,8 @@ def converse(engine: Engine, session: Session, history: Path | None, out: Output
             except EOFError:
                 out.stream("\n")
                 return
-            except KeyboardInterrupt:  # of an answer, the second: its end is not waited for
+            except KeyboardInterrupt:
+                # At the prompt; or the second of an answer, whose end is then not waited for.
                 interrupted = True
 
 
