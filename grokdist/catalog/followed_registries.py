@@ -17,7 +17,6 @@ read, and then points ``registry.json`` to it. Who dies on the way leaves the ol
 from __future__ import annotations
 
 import hashlib
-import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -34,8 +33,7 @@ from grokdist.catalog.followed_registry import (
     read_settings,
     time_text,
 )
-from grokdist.catalog.registry import EMBEDDED
-from grokdist.catalog.registry_update import Update, update_one
+from grokdist.catalog.registry_names import NAME, RESERVED
 from grokdist.cursor import Cursor
 from grokdist.document import shorten
 from grokdist.errors import ManifestError, StoreError, TrustError, UnknownModelError, UsageError
@@ -44,12 +42,7 @@ from grokdist.private_folder import make_private
 if TYPE_CHECKING:
     from tuf.ngclient.fetcher import FetcherInterface
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
-"""A followed registry's name."""
-UNSIGNED = "unsigned"
-"""What receipts say where a manifest was given as a file."""
-RESERVED = (EMBEDDED, UNSIGNED)
-"""Names that receipts use for something else."""
+    from grokdist.catalog.registry_update import Update
 
 
 class FollowedRegistries:
@@ -121,6 +114,8 @@ class FollowedRegistries:
                 f"a registry {name} is followed already, at {self.get(name).url}",
                 hint=f"grokdist registry remove {name}",
             )
+        from grokdist.catalog.registry_update import update_one
+
         version = _version_of(root)
         now = time_text(datetime.now(UTC))
         try:
@@ -158,6 +153,8 @@ class FollowedRegistries:
             TrustError: what it answers must not be trusted; what was cached stays.
             StoreError: another process is at it, or the state cannot be written.
         """
+        from grokdist.catalog.registry_update import update_one
+
         with locked(self.get(name).folder):
             return update_one(self.get(name), fetcher)
 

@@ -14,13 +14,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grokdist import document
 from grokdist.bounded_file import TooLargeError, read_bounded
-from grokdist.catalog.registry import Registry
 from grokdist.cursor import Cursor
 from grokdist.errors import StoreError, TrustError
+
+if TYPE_CHECKING:
+    from grokdist.catalog.registry import Registry
 
 SETTINGS = "registry.json"
 _SCHEMA = "grokdist/followed-registry/v1"
@@ -71,6 +73,8 @@ class Followed:
 
     def read_in(self, folder: Path) -> Registry:
         """The registry of which a folder holds a generation."""
+        from grokdist.catalog.registry import Registry
+
         return Registry(
             folder,
             name=self.name,

@@ -8,11 +8,15 @@ and otherwise means the model of the one followed registry that has it.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from grokdist.catalog.followed_registries import NAME, UNSIGNED, FollowedRegistries
-from grokdist.catalog.manifest import TrustedManifest
-from grokdist.catalog.registry import EMBEDDED, Registry
+from grokdist.catalog.followed_registries import FollowedRegistries
+from grokdist.catalog.registry_names import EMBEDDED, NAME, UNSIGNED
 from grokdist.errors import TrustError, UnknownModelError
+
+if TYPE_CHECKING:
+    from grokdist.catalog.manifest import TrustedManifest
+    from grokdist.catalog.registry import Registry
 
 _QUALIFIED = re.compile(rf"(?P<registry>{NAME.pattern}):(?P<model>[^/\\:]+)")
 
@@ -30,7 +34,7 @@ def named(name: str) -> Registry:
         UnknownModelError: no registry of that name is followed.
         TrustError: its state cannot be read.
     """
-    return Registry.embedded() if name == EMBEDDED else FollowedRegistries().get(name).registry()
+    return _embedded() if name == EMBEDDED else FollowedRegistries().get(name).registry()
 
 
 def names() -> list[str]:
@@ -58,7 +62,7 @@ def load(model: str, *, strict_freshness: bool = False) -> TrustedManifest:
     registry, name = split(model)
     if registry is not None:
         return named(registry).load(name, strict_freshness=strict_freshness)
-    holder = Registry.embedded()
+    holder = _embedded()
     followed = FollowedRegistries().names()
     if followed and name not in holder.names():
         having, fault = _having(name, followed)
@@ -80,7 +84,7 @@ def vouching(model: str) -> tuple[str, ...] | None:
 
     A name of the embedded registry is its own, or the user's by a manifest file.
     """
-    if FollowedRegistries().names() and model in Registry.embedded().names():
+    if FollowedRegistries().names() and model in _embedded().names():
         return (EMBEDDED, UNSIGNED)
     return None
 
@@ -93,6 +97,13 @@ def last_checked(name: str) -> str | None:
         return FollowedRegistries().get(name).checked
     except UnknownModelError:
         return None
+
+
+def _embedded() -> Registry:
+    # Its imports take longer than most questions here, which nobody follows a registry for.
+    from grokdist.catalog.registry import Registry
+
+    return Registry.embedded()
 
 
 def _having(name: str, followed: list[str]) -> tuple[list[Registry], TrustError | None]:

@@ -15,6 +15,7 @@ import grokdist
 from grokdist.bounded_file import TooLargeError, read_bounded
 from grokdist.catalog import parsing
 from grokdist.catalog.manifest import SignedBy, TrustedManifest
+from grokdist.catalog.registry_names import EMBEDDED
 from grokdist.catalog.trust_root import ROOT_SHA256
 from grokdist.catalog.trusted_metadata import (
     MAX_METADATA_BYTES,
@@ -30,10 +31,6 @@ from grokdist.errors import TrustError, UnknownModelError
 _MAX_ROOTS = 256
 _PREFIX = "models/"
 _SUFFIX = ".json"
-
-
-EMBEDDED = "embedded"
-"""Name of the registry that ships with the package."""
 
 
 class Registry:

@@ -69,7 +69,7 @@ def list_models(
 def _catalogs(out: Output) -> Iterator[tuple[Registry, list[Manifest]]]:
     """Every registry with its manifests; a followed one that cannot be read is only warned of."""
     from grokdist.catalog import registries
-    from grokdist.catalog.registry import EMBEDDED
+    from grokdist.catalog.registry_names import EMBEDDED
 
     for name in registries.names():
         try:
