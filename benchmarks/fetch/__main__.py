@@ -49,6 +49,7 @@ GROUPS = (
     "both",
     "verify-large",
     "verify-small",
+    "verify-long",
     "verify-cold",
     "start",
     "memory",
@@ -85,9 +86,10 @@ class Bench:
         }
 
     def _payload(self, which: str) -> Payload:
-        files = self.options.files if which != "small" else self.options.small_files
-        name = "small" if which == "small" else "large"
-        payload = make_payload(self.home, name, files=files, size=self.options.size)
+        name = which if which in ("small", "long") else "large"
+        files = self.options.small_files if name == "small" else self.options.files
+        size = self.options.size * (_LONG if name == "long" else 1)
+        payload = make_payload(self.home, name, files=files, size=size)
         warm(payload)
         return payload
 
@@ -142,7 +144,7 @@ class Bench:
     def _memory(self, _: str) -> tuple[Payload, list[Figures]]:
         payload = make_payload(
             self.home,
-            "long",
+            "memory",
             files=_LONG * self.options.files,
             size=_LONG * self.options.size,
             alike=True,

@@ -16,6 +16,8 @@ ARIA2 = "aria2c"
 HF = "hf download, 8 workers"
 GROKDIST = "grokdist, https"
 NO_TREES = "grokdist, https, --no-trees"
+PLAIN = "plain reader"
+"""As little as receiving, hashing and writing takes: no sync, no trees, nothing to go on from."""
 VERIFIED = '"verified": true'
 """What a fetch prints when every file is right, in place and in the receipt; trees may follow."""
 
@@ -75,7 +77,7 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
             command=lambda out: [*reader, str(out), "--unchecked"],
         ),
         Contestant(
-            name="plain reader",
+            name=PLAIN,
             checks="SHA-256 as it arrives",
             command=lambda out: [*reader, str(out)],
         ),

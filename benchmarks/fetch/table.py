@@ -16,6 +16,7 @@ _TITLES = {
     "both": "HTTP and swarm at once",
     "verify-large": "Verify, few large files, cached",
     "verify-small": "Verify, many small files, cached",
+    "verify-long": "Verify, few larger files, cached",
     "verify-cold": "Verify, few large files, not cached",
     "start": "Start of many files",
     "memory": "Memory with a long payload",
@@ -128,7 +129,7 @@ def _row(figures: Mapping[str, Any], reference: float | None) -> str:
 def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
     for name in ("http-large", "http-small"):
         asked = ((http_clients.HF, 3.0), (http_clients.ARIA2, 2.0), (http_clients.CURL, 0.8))
-        for ours in (http_clients.GROKDIST, http_clients.NO_TREES):
+        for ours in (http_clients.PLAIN, http_clients.GROKDIST, http_clients.NO_TREES):
             yield from _bars_against(groups, name, ours, asked)
     for name in ("swarm-large", "swarm-small"):
         others = (("aria2c", 1.0), ("transmission-cli", 1.0), ("qbittorrent-nox", 1.0))
@@ -137,7 +138,7 @@ def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
     links = [_rate(groups, "both", each) for each in (both.HTTP, both.SWARM)]
     slower = min((each for each in links if each), default=None)
     yield from _bar("Both at once / R", 1.9, _rate(groups, "both", both.BOTH), slower)
-    for name in ("verify-large", "verify-small", "verify-cold"):
+    for name in ("verify-large", "verify-small", "verify-long", "verify-cold"):
         rate, ceiling = _rate(groups, name, verifiers.GROKDIST), _verify_ceiling(groups, name)
         what = f"{_TITLES[name]}: {verifiers.GROKDIST}"
         yield from _bar(f"{what} / lower of hashing and reading", 0.95, rate, ceiling)

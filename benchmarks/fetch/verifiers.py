@@ -22,10 +22,15 @@ READER = "reading alone, a thread a core"
 
 
 def fetched_copy(payload: Payload, home: Path) -> Path:
-    """A directory that grokdist fetched from the payload, for it to verify."""
+    """A directory that grokdist fetched, for it to verify: the payload's files by other names.
+
+    So everyone reads the same pages; where there are two copies, what the one has in the page cache
+    the other lacks.
+    """
     copy = home / "copies" / payload.name
     command = grokdist("fetch", payload.name, "--manifest", str(payload.manifest))
-    command += ["--dir", str(copy), "--source", f"local:{payload.directory}", "--yes", "--quiet"]
+    command += ["--dir", str(copy), "--source", f"local:{payload.directory}", "--link"]
+    command += ["--yes", "--quiet"]
     subprocess.run(command, check=True, env={**os.environ, **own_home(home / "out")})
     return copy
 

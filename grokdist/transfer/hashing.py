@@ -20,6 +20,7 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
 from grokdist.transfer.front_to_back import fits_the_cache, read_on
 from grokdist.transfer.part_files import expected_digest
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
@@ -121,7 +122,7 @@ def check_file(
         hasher = StreamHasher(expected.algorithm, entry.size)
         keeper = stack.enter_context(_TreeKeeper(tree, entry)) if keep_tree else None
         if buffer is None or len(buffer) < min(SPAN, entry.size):
-            buffer = memoryview(bytearray(min(SPAN, entry.size)))
+            buffer = read_buffer(min(SPAN, entry.size))
         pieces = read_on(fd, 0, entry.size, buffer, keep=keep)
         while True:
             if stop.is_set():
@@ -229,7 +230,7 @@ def in_parallel(
     results: queue.SimpleQueue[_Result[_T] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
-        worker = Worker(buffer=memoryview(bytearray(SPAN)), stop=stop, keep=keep)
+        worker = Worker(buffer=read_buffer(SPAN), stop=stop, keep=keep)
         try:
             while not stop.is_set():
                 with lock:

@@ -35,6 +35,7 @@ from grokdist.transfer.part_files import (
 )
 from grokdist.transfer.part_state import PartState, StateFile, Written
 from grokdist.transfer.ranges import Range, RangeMap, gaps
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.writeback import begin_writeback
 from grokdist.trust.digest import StreamHasher
@@ -652,7 +653,7 @@ class Part:
                     continue
                 if data is not None and self._hashed < at:
                     upto = min(upto, at)
-                buffer = buffer or memoryview(bytearray(_BLOCK))
+                buffer = buffer or read_buffer(_BLOCK)
                 self._hash_from_disk(buffer[: upto - self._hashed])
         finally:
             if turn:

@@ -22,6 +22,7 @@ import libtorrent as lt
 from grokdist.catalog.manifest import FileEntry
 from grokdist.catalog.sha1_collisions import checked_sha1
 from grokdist.errors import GrokdistError, SourceError, TrustError
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.sources.torrent_map import map_entries
 from grokdist.transfer.sources.torrent_metainfo import TorrentFile, TorrentFiles, read_torrent
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
@@ -268,7 +269,7 @@ def _feed(
         if os.fstat(fd).st_size != file.size:
             walk.skip(file.size)
             return None
-        buffer = memoryview(bytearray(_BUFFER))
+        buffer = read_buffer(_BUFFER)
         while left > 0:
             count = stream.readinto(buffer[: min(left, _BUFFER)]) or 0
             if not count:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
 from grokdist.transfer.front_to_back import read_on
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.transfer.trees import SPAN
@@ -100,7 +101,7 @@ def build(
         before = _content_mark(StatMark.of(os.fstat(fd)))
         if before.size != size or (mark is not None and _content_mark(mark) != before):
             raise BuildFailedError(f"{path} is not the file that was hashed")
-        buffer = memoryview(bytearray(min(SPAN, size)))
+        buffer = read_buffer(min(SPAN, size))
         with TreeWriter(tree, path, size) as writer:
             done = 0
             for data in read_on(fd, 0, size, buffer, keep=keep):

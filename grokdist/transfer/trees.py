@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 
 from grokdist.errors import GrokdistError
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import STATE, ModelTree
 from grokdist.trust import merkle
@@ -133,7 +134,7 @@ class FileTree:
         if not 0 <= start <= end <= self.size:
             raise ValueError(f"range {start} to {end}; expected it within 0 to {self.size}")
         start -= start % BLOCK
-        buffer = memoryview(bytearray(min(SPAN, self.size)))
+        buffer = read_buffer(min(SPAN, self.size))
         return joined(self._differing(fd, start, end, buffer, on_bytes, stop))
 
     def check(self, start: int, data: bytes | bytearray | memoryview) -> bool:

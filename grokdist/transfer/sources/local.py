@@ -27,6 +27,7 @@ from grokdist.errors import (
     UsageError,
 )
 from grokdist.transfer.part import Segment
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.reflink import reflink
 from grokdist.transfer.sources.base import AnyRange
 from grokdist.transfer.sources.folder import Folder, Place
@@ -152,7 +153,7 @@ class LocalSource(AnyRange):
 
     def _copy(self, fd: int, entry: FileEntry, segment: Segment, size: int, stop: Stop) -> None:
         upto = size if size == entry.size else _first_hole(fd, size)
-        buffer = memoryview(bytearray(min(_BLOCK, max(segment.remaining, 1))))
+        buffer = read_buffer(min(_BLOCK, segment.remaining))
         while segment.remaining and not stop.is_set():
             room = min(segment.remaining, upto - segment.offset, len(buffer))
             try:
