@@ -40,8 +40,8 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than cores: a third of the time goes by waiting for peers, servers and children."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than cores: half of the time goes by waiting for disks, peers and children."""
+    return (os.cpu_count() or 1) + 2
 
 
 REPOSITORY = Path(__file__).resolve().parent.parent

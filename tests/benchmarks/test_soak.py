@@ -33,7 +33,7 @@ def test_a_short_soak_and_each_of_its_alarms(tmp_path: Path) -> None:
 
     One test, since another worker would soak anew for its share of several.
     """
-    argv = ["--seconds", "2", "--callers", "4", "--kernels", "plain", "--known", FEW]
+    argv = ["--seconds", "2", "--callers", "2", "--kernels", "plain", "--known", FEW]
     argv += ["--files", "40", "--bytes", str(64 << 20), "--work", str(tmp_path)]
     code = command.main([*argv, "--output", str(tmp_path)])
     results = json.loads((tmp_path / "soak.json").read_text("utf-8"))

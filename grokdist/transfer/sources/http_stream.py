@@ -19,6 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import SourceError
+from grokdist.transfer.read_buffer import read_buffer
 from grokdist.transfer.sources.http_answer import AnswerCheck, Explain
 from grokdist.transfer.sources.http_body import Body
 from grokdist.transfer.sources.http_transport import Answer, HttpSettings, HttpTransport
@@ -212,7 +213,7 @@ class HttpStream:
         """Memory of this thread, kept from one request to the next."""
         kept: memoryview | None = getattr(self._buffers, "view", None)
         if kept is None or len(kept) < size:
-            kept = memoryview(bytearray(size))
+            kept = read_buffer(size)
             self._buffers.view = kept
         return kept
 
