@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import mmap
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,8 @@ def main() -> None:
 
 
 def _read(path: Path, read_only: bool) -> None:
-    buffer = memoryview(bytearray(_BLOCK))
+    # Begins on a page, which is faster; see ``grokdist.transfer.read_buffer``.
+    buffer = memoryview(mmap.mmap(-1, _BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     hasher = hashlib.sha256(usedforsecurity=False)
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
+import mmap
 import os
 import queue
 import sys
@@ -56,7 +57,8 @@ def _read_all(
 ) -> None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-    buffer = memoryview(bytearray(_BLOCK))
+    # Begins on a page, which is faster; see ``grokdist.transfer.read_buffer``.
+    buffer = memoryview(mmap.mmap(-1, _BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
     while True:
         try:
             entry = left.get_nowait()
