@@ -100,7 +100,7 @@ def last_checked(name: str) -> str | None:
 
 
 def _embedded() -> Registry:
-    # Its imports take longer than most questions here, which nobody follows a registry for.
+    # Where no registry is followed, most questions here are answered without these imports.
     from grokdist.catalog.registry import Registry
 
     return Registry.embedded()
