@@ -40,7 +40,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than cores: half of the time goes by waiting for disks, peers and children."""
+    """Two more than cores: with one more, waiting for disks and peers left a sixth of them idle."""
     return (os.cpu_count() or 1) + 2
 
 
