@@ -241,10 +241,14 @@ class WrongAnswers:
         yield self._answer(asked) + bytes(len(data) - first)
 
     def poisons_the_connection(self, asked: Asked) -> Body:
-        """Sends an answer that nobody asked for behind the right one."""
+        """Sends an answer that nobody asked for behind the right one.
+
+        Both at once: sent later, it could come behind the next request, where it is an answer
+        like any other and its bytes are simply wrong.
+        """
         data, first = self._whole(asked)
-        yield self._answer(asked) + data[first:]
-        yield head(Content_Length=300_000) + bytes(300_000)
+        unasked = head(Content_Length=300_000) + bytes(300_000)
+        yield self._answer(asked) + data[first:] + unasked
 
 
 def _always(reply: bytes) -> Script:

@@ -28,10 +28,14 @@ GOOD = honest(FILES)
 
 @dataclass(frozen=True)
 class Fault:
-    """One row: how a fetch from such a server alone ends (None: it completes)."""
+    """One row: how a fetch from such a server alone ends (None: it completes).
+
+    ``slots`` of 1 has every request go over one connection.
+    """
 
     error: type[GrokdistError] | None = None
     says: str = ""
+    slots: int = 2
 
 
 ROWS: dict[str, Fault] = {
@@ -89,7 +93,7 @@ ROWS: dict[str, Fault] = {
     "smaller": Fault(DigestMismatchError, "got 199999 bytes"),
     "empty": Fault(DigestMismatchError, "got 0 bytes"),
     "wrong bytes": Fault(DigestMismatchError, "is not what the manifest names"),
-    "poisons the connection": Fault(),
+    "poisons the connection": Fault(slots=1),
     "401": Fault(NoSourceError, "asks for a login"),
     "403": Fault(NoSourceError, "forbids it"),
     "404": Fault(NoSourceError, "has not got it"),
@@ -102,8 +106,8 @@ ROWS: dict[str, Fault] = {
 }
 
 
-def _mirror(server: RawServer) -> HttpsSource:
-    return HttpsSource(server.url, slots=2, settings=QUICK_HTTP)
+def _mirror(server: RawServer, slots: int = 2) -> HttpsSource:
+    return HttpsSource(server.url, slots=slots, settings=QUICK_HTTP)
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -118,11 +122,11 @@ def test_alone_it_is_named_and_a_healed_server_completes(tmp_path: Path, name: s
     fault = ROWS[name]
     with RawServer(SCRIPTS[name]) as server:
         if fault.error is None:
-            fetch(plan_for(FILES, tmp_path, _mirror(server)), patience=PATIENCE)
+            fetch(plan_for(FILES, tmp_path, _mirror(server, fault.slots)), patience=PATIENCE)
         else:
             with pytest.raises(fault.error, match=fault.says) as caught:
-                fetch(plan_for(FILES, tmp_path, _mirror(server)), patience=PATIENCE)
+                fetch(plan_for(FILES, tmp_path, _mirror(server, fault.slots)), patience=PATIENCE)
             assert "secret" not in str(caught.value)
             server.script = GOOD
-            fetch(plan_for(FILES, tmp_path, _mirror(server)), patience=PATIENCE)
+            fetch(plan_for(FILES, tmp_path, _mirror(server, fault.slots)), patience=PATIENCE)
     assert_complete(tmp_path, FILES)
