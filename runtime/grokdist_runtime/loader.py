@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from numpy.typing import DTypeLike
 
 from grokdist_runtime.checkpoint.checkpoint_directory import Checkpoint
 from grokdist_runtime.checkpoint.file_map import map_ranges
@@ -100,7 +101,7 @@ def _load(
 ) -> Weights[jax.Array]:
     if spec.on_cpu:
         leaves, shape = jax.tree.flatten(tree)
-        held = [_Held(checkpoint, info, spec, in_place=True) for info in leaves]
+        held = _hold(checkpoint, leaves, spec, in_place=True)
         total = _bytes(held)
         read_all(_fills(held), on_bytes=lambda count: on_bytes(count, total))
         arrays = [each.on_devices() for each in held]
@@ -125,17 +126,17 @@ def _load_by_layer(
             for whole, one in zip(stack, part, strict=True)
         ]
 
-    def held(infos: Sequence[ParamInfo]) -> list[_Held]:
-        return [_Held(checkpoint, info, spec, in_place=False) for info in infos]
+    def hold(infos: Sequence[ParamInfo]) -> list[_Held]:
+        return _hold(checkpoint, infos, spec, in_place=False)
 
     def read(infos: Sequence[ParamInfo]) -> list[_Held]:
-        parts = held(infos)
+        parts = hold(infos)
         read_all(_fills(parts), on_bytes=lambda count: on_bytes(count, total))
         return parts
 
     depth = spec.config.num_layers
     layers = [[_of_layer(info, layer) for info in leaves] for layer in range(depth)]
-    total = sum(_bytes(held(infos)) for infos in (single, *layers))
+    total = sum(_bytes(hold(infos)) for infos in (single, *layers))
     stack = jax.jit(allocate, out_shardings=shardings)()
     fill_jit = jax.jit(fill, donate_argnums=0, out_shardings=shardings)
     with ThreadPoolExecutor(1, thread_name_prefix="layer") as ahead:
@@ -180,13 +181,15 @@ class _Held:
     """One array of the model, as far as this host's devices hold it.
 
     Attributes:
-        fills: What is to be read; nothing for what is used in place.
+        wanted: Shape and dtype of each part that is to be read; none of what is used in place.
+        fills: What is to be read, once there is memory for it.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, info: ParamInfo, spec: ModelSpec, *, in_place: bool
     ) -> None:
         self._shape = info.shape
+        self._stacked = info.stacked
         self._sharding = info.sharding(spec)
         self._corners: Mapping[jax.Device, Corner] = {
             device: _corner(index, info.shape)
@@ -194,18 +197,27 @@ class _Held:
             if index is not None
         }
         self._arrays: dict[Corner, Array] = {}
+        self._to_read: dict[Corner, list[Source]] = {}
+        self.wanted: list[tuple[tuple[int, ...], DTypeLike]] = []
         self.fills: list[Fill] = []
         for corner in dict.fromkeys(self._corners.values()):  # copies share one part
             sources = list(_sources(checkpoint, info, corner))
             array = _mapped(sources, info, corner) if in_place else None
             if array is None:
-                array = empty(tuple(stop - start for start, stop in corner), info.dtype)
-                outs = array if info.stacked else (array,)
-                self.fills += [
-                    Fill(stored=stored, box=box, out=out, groups=groups)
-                    for (stored, box, groups), out in zip(sources, outs, strict=True)
-                ]
+                self._to_read[corner] = sources
+                self.wanted.append((tuple(stop - start for start, stop in corner), info.dtype))
+            else:
+                self._arrays[corner] = array
+
+    def fill(self, memory: Iterator[Array]) -> None:
+        """Take an array for each part that is wanted, in their order."""
+        for (corner, sources), array in zip(self._to_read.items(), memory, strict=False):
             self._arrays[corner] = array
+            outs = array if self._stacked else (array,)
+            self.fills += [
+                Fill(stored=stored, box=box, out=out, groups=groups)
+                for (stored, box, groups), out in zip(sources, outs, strict=True)
+            ]
 
     def on_devices(self) -> jax.Array:
         """The array, once all is read; a CPU's devices use the memory as it is."""
@@ -213,6 +225,17 @@ class _Held:
             jax.device_put(self._arrays[corner], device) for device, corner in self._corners.items()
         ]
         return jax.make_array_from_single_device_arrays(self._shape, self._sharding, shards)
+
+
+def _hold(
+    checkpoint: Checkpoint, infos: Iterable[ParamInfo], spec: ModelSpec, *, in_place: bool
+) -> list[_Held]:
+    """The arrays, those that are to be read with memory for it, in one piece."""
+    held = [_Held(checkpoint, info, spec, in_place=in_place) for info in infos]
+    memory = iter(empty(itertools.chain.from_iterable(each.wanted for each in held)))
+    for each in held:
+        each.fill(memory)
+    return held
 
 
 def _sources(checkpoint: Checkpoint, info: ParamInfo, corner: Corner) -> Iterator[Source]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.load import CONTENDERS, render
+from benchmarks.load import CONTENDERS, ORDERS, render
 from benchmarks.load_ours_child import plain_read, prepare_files
 
 
@@ -24,6 +25,12 @@ def results(load: float, **seconds: list[float]) -> dict[str, Any]:
         "rounds": 3,
         "sizes": [size],
     }
+
+
+def test_in_four_rounds_each_comes_once_behind_each_other() -> None:
+    assert all(sorted(order) == sorted(CONTENDERS) for order in ORDERS)
+    pairs = [pair for order in ORDERS for pair in itertools.pairwise(order)]
+    assert sorted(pairs) == sorted(itertools.permutations(CONTENDERS, 2))
 
 
 def test_the_page_has_medians_and_their_ratios() -> None:
