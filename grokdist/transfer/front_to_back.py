@@ -2,7 +2,7 @@
 
 The kernel is told that a file is read in sequence, and asked for the next MiBs while these are
 hashed: so the disk is kept busy, and one that seeks does so every 4 MiB and not at each of its
-readaheads, mostly 128 KiB.
+readaheads, mostly 128 KiB. What is in the kernel's cache already is not asked for.
 
 What was read stays in the page cache for whoever runs the model next, unless all that is read
 together is more than half of the memory: then the first of it would be gone before the last came,
@@ -64,7 +64,7 @@ def read_ahead(fd: int, start: int, end: int) -> None:
 
 def ask_for(fd: int, offset: int, length: int) -> None:
     """Have the kernel read bytes into its cache that will be wanted soon; it does not wait."""
-    if hasattr(os, "posix_fadvise"):
+    if hasattr(os, "posix_fadvise") and not _is_cached(fd, offset):
         with contextlib.suppress(OSError):
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
 
@@ -74,6 +74,19 @@ def let_go(fd: int, offset: int, length: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def _is_cached(fd: int, offset: int) -> bool:
+    """Whether a byte can be read without waiting for the disk, and so, very likely, the next MiBs.
+
+    One call; to be asked for what it has, the kernel looks at every page of it.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except OSError:  # it would have to wait, or the file system cannot tell
+        return False
 
 
 def fits_the_cache(nbytes: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -60,7 +61,18 @@ def test_a_file_that_ends_early_ends_the_reading(file: Path, size: int) -> None:
     assert b"".join(read(file, 0, SIZE)) == data
 
 
-def test_the_next_mibs_are_asked_for_before_these_are_read(file: Path, advice: Advice) -> None:
+@pytest.mark.parametrize("why", [errno.EAGAIN, errno.EOPNOTSUPP])
+def test_the_next_mibs_are_asked_for_before_these_are_read(
+    why: int, file: Path, advice: Advice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preadv = os.preadv
+
+    def waits(fd: int, into: list[memoryview], offset: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(why, "not without waiting")
+        return preadv(fd, into, offset)
+
+    monkeypatch.setattr(os, "preadv", waits)
     with file.open("rb") as stream:
         reads = read_on(stream.fileno(), 0, SIZE, memoryview(bytearray(MIB)))
         next(reads)
@@ -69,6 +81,26 @@ def test_the_next_mibs_are_asked_for_before_these_are_read(file: Path, advice: A
         list(reads)
     wanted = [what[:2] for what in advice if what[2] == os.POSIX_FADV_WILLNEED]
     assert wanted == [(0, BLOCK), (BLOCK, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]
+
+
+def test_what_is_cached_is_not_asked_for(
+    file: Path, advice: Advice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preadv = os.preadv
+    probed: list[tuple[int, int]] = []
+
+    def has_the_second(fd: int, into: list[memoryview], offset: int, flags: int = 0) -> int:
+        if flags:
+            probed.append((offset, flags))
+            if offset != BLOCK:
+                raise BlockingIOError(errno.EAGAIN, "not without waiting")
+        return preadv(fd, into, offset)
+
+    monkeypatch.setattr(os, "preadv", has_the_second)
+    read(file, 0, SIZE)
+    assert probed == [(offset, os.RWF_NOWAIT) for offset in (0, BLOCK, 2 * BLOCK)]
+    wanted = [what[:2] for what in advice if what[2] == os.POSIX_FADV_WILLNEED]
+    assert wanted == [(0, BLOCK), (2 * BLOCK, SIZE - 2 * BLOCK)]
 
 
 @pytest.mark.parametrize(
