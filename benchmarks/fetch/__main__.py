@@ -176,15 +176,19 @@ def main() -> None:
     results["machine"] = f"{machine()}, {file_system(bench.home)}"
     results["versions"] = {**results.get("versions", {}), **versions(bench.peers)}
     groups = results.setdefault("groups", {})
-    for group in options.only.split(",") if options.only else GROUPS:
-        _say(f"== {group}")
-        try:
-            groups[group] = bench.run(group)
-        except LookupError as error:
-            groups[group] = {"missing": str(error)}
-            _say(str(error))
-        raw.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
-        (options.output / "fetch.md").write_text(render(results), "utf-8")
+    bench.arena.clean()
+    try:
+        for group in options.only.split(",") if options.only else GROUPS:
+            _say(f"== {group}")
+            try:
+                groups[group] = bench.run(group)
+            except LookupError as error:
+                groups[group] = {"missing": str(error)}
+                _say(str(error))
+            raw.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+            (options.output / "fetch.md").write_text(render(results), "utf-8")
+    finally:
+        bench.arena.clean()
     print(render(results))
 
 

@@ -35,7 +35,7 @@ from grokdist.transfer.part_files import (
 )
 from grokdist.transfer.part_state import PartState, StateFile, Written
 from grokdist.transfer.ranges import Range, RangeMap, gaps
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.writeback import begin_writeback
 from grokdist.trust.digest import StreamHasher
@@ -50,6 +50,7 @@ WRITE_BACK_LEAST = 1 << 20
 """Bytes at the end of a segment with which it is to begin; less is left to the ``fsync``."""
 
 _BLOCK = 1 << 20
+_buffers = ReadBuffers(_BLOCK)
 
 
 class Segment:
@@ -492,10 +493,11 @@ class Part:
                 return True
             if self._filled.size or len(self._claims) > 1 or self._claims[0].start:
                 return False
+            if self._is_lent_as(other):
+                return True
             link = self.path.with_name(f"{self.path.name}{LINK}")
             try:
                 link.unlink(missing_ok=True)
-                other.touch()
                 os.link(other, link)
                 link.replace(self.path)
                 self._replace_file()
@@ -568,6 +570,22 @@ class Part:
             if not self._users:
                 self._at_rest.notify_all()
 
+    def _is_lent_as(self, other: Path) -> bool:
+        """Give the part's own file the name ``other``, if nothing has that name yet.
+
+        The other way round an empty file would be removed for every one that is shared, and ext4
+        steps over the numbers of files just removed, one by one, whenever it makes one.
+        """
+        try:
+            os.link(self.path, other)
+        except OSError:
+            return False
+        if not _same_file(self._fd, other):
+            other.unlink()
+            return False
+        self._fresh = False
+        return True
+
     def _replace_file(self) -> None:
         """Open the part by its name again: another file stands there now."""
         fd = self._tree.open(part_name(self.entry.path), os.O_RDWR)
@@ -635,7 +653,6 @@ class Part:
         """Hash the front, from memory where it is ``data``; for the one that took the turn."""
         turn = True
         try:
-            buffer: memoryview | None = None
             while stop is None or not stop.is_set():
                 with self._lock:
                     if self._hashed - self._saved_at >= SAVE_EVERY:
@@ -653,8 +670,7 @@ class Part:
                     continue
                 if data is not None and self._hashed < at:
                     upto = min(upto, at)
-                buffer = buffer or read_buffer(_BLOCK)
-                self._hash_from_disk(buffer[: upto - self._hashed])
+                self._hash_from_disk(_buffers.own[: upto - self._hashed])
         finally:
             if turn:
                 with self._lock:

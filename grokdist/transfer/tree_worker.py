@@ -21,11 +21,13 @@ from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
 from grokdist.transfer.front_to_back import read_on
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.transfer.trees import SPAN
 from grokdist.trust.merkle import hash_blocks
+
+_buffers = ReadBuffers(SPAN)
 
 
 class BuildFailedError(GrokdistError):
@@ -101,10 +103,9 @@ def build(
         before = _content_mark(StatMark.of(os.fstat(fd)))
         if before.size != size or (mark is not None and _content_mark(mark) != before):
             raise BuildFailedError(f"{path} is not the file that was hashed")
-        buffer = read_buffer(min(SPAN, size))
         with TreeWriter(tree, path, size) as writer:
             done = 0
-            for data in read_on(fd, 0, size, buffer, keep=keep):
+            for data in read_on(fd, 0, size, _buffers.own, keep=keep):
                 if gone():
                     raise ParentGoneError("the parent is gone")
                 writer.append(hash_blocks(data))

@@ -211,8 +211,8 @@ class _Held:
 
     def fill(self, memory: Iterator[Array]) -> None:
         """Take an array for each part that is wanted, in their order."""
-        for (corner, sources), array in zip(self._to_read.items(), memory, strict=False):
-            self._arrays[corner] = array
+        for corner, sources in self._to_read.items():
+            array = self._arrays[corner] = next(memory)
             outs = array if self._stacked else (array,)
             self.fills += [
                 Fill(stored=stored, box=box, out=out, groups=groups)

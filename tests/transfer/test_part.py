@@ -529,6 +529,45 @@ class TestSwarm:
         _finish(part)
         assert (tmp_path / "folder/data").read_bytes() == DATA
 
+    def test_the_file_that_is_there_stays(self, tree: ModelTree, tmp_path: Path) -> None:
+        """The part's, mostly: what is removed is stepped over when the next is made."""
+        swarm = tmp_path / ".grokdist/swarm"
+        swarm.mkdir(parents=True)
+        part = Part(tree, ENTRY)
+        first = part.path.stat().st_ino
+        segment = part.claim(0, SIZE, "swarm")
+        assert segment.share(swarm / "lent")
+        assert (swarm / "lent").stat().st_ino == first
+        (swarm / "lent").write_bytes(DATA + b"beyond its end")
+        segment.adopt(SIZE)
+        part.release(segment)
+        _finish(part)
+        assert (tmp_path / "folder/data").read_bytes() == DATA
+
+    def test_or_the_swarms_where_it_has_one(self, tree: ModelTree, tmp_path: Path) -> None:
+        swarm = tmp_path / ".grokdist/swarm"
+        swarm.mkdir(parents=True)
+        (swarm / "x").write_bytes(DATA[:10])
+        theirs = (swarm / "x").stat().st_ino
+        part = Part(tree, ENTRY)
+        segment = part.claim(0, SIZE, "swarm")
+        assert segment.share(swarm / "x")
+        assert part.path.stat().st_ino == os.fstat(part.fileno()).st_ino == theirs
+        part.release(segment)
+        part.close()
+
+    def test_a_part_that_was_replaced_is_not_lent(self, tree: ModelTree, tmp_path: Path) -> None:
+        swarm = tmp_path / ".grokdist/swarm"
+        swarm.mkdir(parents=True)
+        part = Part(tree, ENTRY)
+        part.path.unlink()
+        part.path.write_bytes(b"somebody else's")
+        segment = part.claim(0, SIZE, "swarm")
+        assert not segment.share(swarm / "x")
+        assert not (swarm / "x").exists()
+        part.release(segment)
+        part.close()
+
     def test_it_is_not_shared_once_bytes_are_here(self, tree: ModelTree, tmp_path: Path) -> None:
         part = Part(tree, ENTRY)
         _bring(part, 0, 10)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import ReadBuffers, read_buffer
 
 
 @pytest.mark.parametrize("size", [0, 1, mmap.PAGESIZE, (1 << 20) + 7])
@@ -28,3 +29,13 @@ def test_a_file_is_read_into_it(tmp_path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         assert file.readinto(buffer) == 5000
     assert buffer == path.read_bytes()
+
+
+def test_each_thread_keeps_one_of_its_own() -> None:
+    buffers = ReadBuffers(5000)
+    buffers.own[:] = bytes(range(250)) * 20
+    with ThreadPoolExecutor(1) as pool:
+        theirs = pool.submit(lambda: buffers.own).result()
+        assert pool.submit(lambda: buffers.own).result() is theirs
+    assert bytes(theirs) == bytes(5000)
+    assert bytes(buffers.own) == bytes(range(250)) * 20

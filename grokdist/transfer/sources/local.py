@@ -27,13 +27,14 @@ from grokdist.errors import (
     UsageError,
 )
 from grokdist.transfer.part import Segment
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.reflink import reflink
 from grokdist.transfer.sources.base import AnyRange
 from grokdist.transfer.sources.folder import Folder, Place
 from grokdist.transfer.stop import Stop
 
 _BLOCK = 1 << 20
+_buffers = ReadBuffers(_BLOCK)
 
 
 def bundled(location: str) -> Path:
@@ -153,7 +154,7 @@ class LocalSource(AnyRange):
 
     def _copy(self, fd: int, entry: FileEntry, segment: Segment, size: int, stop: Stop) -> None:
         upto = size if size == entry.size else _first_hole(fd, size)
-        buffer = read_buffer(min(_BLOCK, segment.remaining))
+        buffer = _buffers.own
         while segment.remaining and not stop.is_set():
             room = min(segment.remaining, upto - segment.offset, len(buffer))
             try:

@@ -131,7 +131,7 @@ class Swarm:
         self._told = self._left(params)
         params.flags &= ~(flags.paused | flags.auto_managed)
         params.flags |= flags.default_dont_download
-        with pump.changed:
+        with pump.lock:
             # No alert may come before its handle is known.
             self._handle = session.add_torrent(params)
             pump.listen(self._on_alert)
