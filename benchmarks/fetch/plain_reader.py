@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import http.client
-import mmap
 import os
 import queue
 import sys
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.catalog.parsing import parse_manifest
+from grokdist.transfer.read_buffer import read_buffer
 
 _BLOCK = 1 << 20
 
@@ -57,8 +57,7 @@ def _read_all(
 ) -> None:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-    # Begins on a page, which is faster; see ``grokdist.transfer.read_buffer``.
-    buffer = memoryview(mmap.mmap(-1, _BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    buffer = read_buffer(_BLOCK)
     while True:
         try:
             entry = left.get_nowait()

@@ -181,15 +181,13 @@ class _Held:
     """One array of the model, as far as this host's devices hold it.
 
     Attributes:
-        wanted: Shape and dtype of each part that is to be read; none of what is used in place.
         fills: What is to be read, once there is memory for it.
     """
 
     def __init__(
         self, checkpoint: Checkpoint, info: ParamInfo, spec: ModelSpec, *, in_place: bool
     ) -> None:
-        self._shape = info.shape
-        self._stacked = info.stacked
+        self._info = info
         self._sharding = info.sharding(spec)
         self._corners: Mapping[jax.Device, Corner] = {
             device: _corner(index, info.shape)
@@ -198,22 +196,25 @@ class _Held:
         }
         self._arrays: dict[Corner, Array] = {}
         self._to_read: dict[Corner, list[Source]] = {}
-        self.wanted: list[tuple[tuple[int, ...], DTypeLike]] = []
         self.fills: list[Fill] = []
         for corner in dict.fromkeys(self._corners.values()):  # copies share one part
             sources = list(_sources(checkpoint, info, corner))
             array = _mapped(sources, info, corner) if in_place else None
             if array is None:
                 self._to_read[corner] = sources
-                self.wanted.append((tuple(stop - start for start, stop in corner), info.dtype))
             else:
                 self._arrays[corner] = array
+
+    @property
+    def wanted(self) -> list[tuple[tuple[int, ...], DTypeLike]]:
+        """Shape and dtype of each part that is to be read; none of what is used in place."""
+        return [(_extent(corner), self._info.dtype) for corner in self._to_read]
 
     def fill(self, memory: Iterator[Array]) -> None:
         """Take an array for each part that is wanted, in their order."""
         for corner, sources in self._to_read.items():
             array = self._arrays[corner] = next(memory)
-            outs = array if self._stacked else (array,)
+            outs = array if self._info.stacked else (array,)
             self.fills += [
                 Fill(stored=stored, box=box, out=out, groups=groups)
                 for (stored, box, groups), out in zip(sources, outs, strict=True)
@@ -224,7 +225,7 @@ class _Held:
         shards = [
             jax.device_put(self._arrays[corner], device) for device, corner in self._corners.items()
         ]
-        return jax.make_array_from_single_device_arrays(self._shape, self._sharding, shards)
+        return jax.make_array_from_single_device_arrays(self._info.shape, self._sharding, shards)
 
 
 def _hold(
@@ -266,7 +267,7 @@ def _mapped(sources: Sequence[Source], info: ParamInfo, corner: Corner) -> Array
     mapped = map_ranges(itertools.chain.from_iterable(ranges))
     if mapped is None:
         return None
-    array: Array = mapped.view(info.dtype).reshape([stop - start for start, stop in corner])
+    array: Array = mapped.view(info.dtype).reshape(_extent(corner))
     return array
 
 
@@ -284,6 +285,11 @@ def _of_layer(info: ParamInfo, layer: int) -> ParamInfo:
     return dataclasses.replace(
         info, shape=info.shape[1:], axes=info.axes[1:], names=(info.names[layer],), stacked=False
     )
+
+
+def _extent(corner: Corner) -> tuple[int, ...]:
+    """The shape of a box."""
+    return tuple(stop - start for start, stop in corner)
 
 
 def _corner(index: tuple[slice, ...], shape: tuple[int, ...]) -> Corner:

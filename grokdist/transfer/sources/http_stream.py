@@ -19,7 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import SourceError
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.sources.http_answer import AnswerCheck, Explain
 from grokdist.transfer.sources.http_body import Body
 from grokdist.transfer.sources.http_transport import Answer, HttpSettings, HttpTransport
@@ -88,7 +88,8 @@ class HttpStream:
         self._inspect = inspect
         self._lock = threading.Lock()
         self._targets: OrderedDict[str, _Target] = OrderedDict()
-        self._buffers = threading.local()
+        self._buffers = ReadBuffers(settings.block)
+        self._pace = threading.local()
 
     def close(self) -> None:
         """Close all connections."""
@@ -174,9 +175,9 @@ class HttpStream:
         stop: Stop,
     ) -> bool:
         """Take ``count`` bytes after ``skip``; True where the connection is given back."""
-        buffer = self._buffer(min(self._settings.block, skip + min(count, to.remaining)))
+        buffer = self._buffers.own
         body = Body(response, self._settings.read_timeout)
-        block: int = getattr(self._buffers, "block", _FIRST_BLOCK)
+        block: int = getattr(self._pace, "block", _FIRST_BLOCK)
         # A thread that waits in recv() sees no event: shutting the socket down wakes it.
         with stop.waking(response.shutdown):
             while (wanted := skip or min(count, to.remaining)) and not stop.is_set():
@@ -203,19 +204,11 @@ class HttpStream:
                     block = max(_LEAST_BLOCK, block // 2)
                 elif spent < _QUICK:
                     block = min(self._settings.block, block * 2)
-                self._buffers.block = block
+                self._pace.block = block
         if count or skip or stop.is_set() or not _framed(response):
             return False
         body.finish()
         return True
-
-    def _buffer(self, size: int) -> memoryview:
-        """Memory of this thread, kept from one request to the next."""
-        kept: memoryview | None = getattr(self._buffers, "view", None)
-        if kept is None or len(kept) < size:
-            kept = read_buffer(size)
-            self._buffers.view = kept
-        return kept
 
     def _broke(self, entry: FileEntry, to: Landing, what: str) -> SourceError:
         at = f"{what} at {to.offset} of {entry.size} bytes"
