@@ -1,4 +1,4 @@
-"""How to get at an HTTP body: rates and CPU seconds a gigabyte of four ways, written and hashed.
+"""How to get at files over HTTP: rates and CPU seconds a gigabyte of four ways, written and hashed.
 
 nginx serves files on loopback; each way reads them over a few connections, writes every block and
 takes the SHA-256 beside it. The ways take turns, so that they meet the same disturbances; given
@@ -7,6 +7,7 @@ are the medians. Needs nginx.
     PYTHONPATH=.:runtime python benchmarks/http_reader.py
     PYTHONPATH=.:runtime python benchmarks/http_reader.py --size 2048 --connections 4 --runs 5
     PYTHONPATH=.:runtime python benchmarks/http_reader.py --limit 100  # a line is the bottleneck
+    PYTHONPATH=.:runtime python benchmarks/http_reader.py --size 8 --files 2000  # requests are
 """
 
 from __future__ import annotations
@@ -28,76 +29,101 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import urllib3
 
-from grokdist.transfer.sources.http_body import Body
+from grokdist.transfer.sources.http_direct import DirectConnections
+from grokdist.transfer.stop import Stop
 
-_FILES = 8
 _BLOCK = 1 << 20
 _CONFIG = """daemon off; worker_processes 2; pid {root}/pid; error_log {root}/error.log;
 events {{ worker_connections 256; }}
-http {{ access_log off; sendfile on; tcp_nopush on; server {{ listen 127.0.0.1:{port};
+http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
+server {{ listen 127.0.0.1:{port};
 root {root}/www; limit_rate {limit}; }} client_body_temp_path {root}/b; proxy_temp_path {root}/p;
 fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s; }}
 """
 
-Blocks = Callable[[urllib3.PoolManager, str], Iterator["bytes | memoryview"]]
+
+class Kept:
+    """The connections of one reading, each way's own kind.
+
+    Args:
+        connections: how many at once.
+    """
+
+    def __init__(self, connections: int) -> None:
+        self.pool = urllib3.PoolManager(maxsize=connections)
+        self.direct = DirectConnections(connections, connect_timeout=10.0, read_timeout=30.0)
+        self.of_thread = threading.local()
+
+    def close(self) -> None:
+        """Close those that are not in use."""
+        self.pool.clear()
+        self.direct.close()
 
 
-def by_urllib3(pool: urllib3.PoolManager, url: str) -> Iterator[bytes | memoryview]:
+Blocks = Callable[[Kept, str], Iterator["bytes | memoryview"]]
+
+
+def by_urllib3(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     """New bytes objects of what has come, as ``urllib3`` gives them."""
-    response = pool.request("GET", url, preload_content=False, decode_content=False)
+    response = kept.pool.request("GET", url, preload_content=False, decode_content=False)
     while data := response.read1(1 << 20, decode_content=False):
         yield data
     response.release_conn()
 
 
-def by_stream(pool: urllib3.PoolManager, url: str) -> Iterator[bytes | memoryview]:
+def by_stream(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     """The usual loop over ``urllib3``'s ``stream``."""
-    response = pool.request("GET", url, preload_content=False, decode_content=False)
+    response = kept.pool.request("GET", url, preload_content=False, decode_content=False)
     yield from response.stream(1 << 20, decode_content=False)
     response.release_conn()
 
 
-def by_http_client(pool: urllib3.PoolManager, url: str) -> Iterator[bytes | memoryview]:
+def by_http_client(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     """``http.client`` into one buffer, waiting for the block to be full."""
-    parts = urllib3.util.parse_url(url)
-    connection = http.client.HTTPConnection(parts.host or "", parts.port)
-    connection.request("GET", parts.path or "/")
+    parts = urlsplit(url)
+    connection = getattr(kept.of_thread, "connection", None)
+    if connection is None:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
+        kept.of_thread.connection = connection
+        kept.of_thread.buffer = memoryview(bytearray(_BLOCK))
+    connection.request("GET", parts.path)
     response = connection.getresponse()
-    buffer = memoryview(bytearray(_BLOCK))
+    buffer = kept.of_thread.buffer
     while count := response.readinto(buffer):
         yield buffer[:count]
-    connection.close()
 
 
-def by_body(pool: urllib3.PoolManager, url: str) -> Iterator[bytes | memoryview]:
-    """``grokdist.transfer.sources.http_body``: one buffer, from the socket, a block a call."""
-    response = pool.request("GET", url, preload_content=False, decode_content=False)
-    left = int(response.headers["Content-Length"])
-    body, buffer = Body(response, 30.0), memoryview(bytearray(_BLOCK))
-    while left:
-        count = body.read_into(buffer[: min(_BLOCK, left)])
-        left -= count
+def by_direct(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
+    """``grokdist.transfer.sources.http_direct``: one buffer, from the socket, a block a call."""
+    response = kept.direct.ask(url, {}, Stop())
+    buffer = getattr(kept.of_thread, "buffer", None)
+    if buffer is None:
+        buffer = kept.of_thread.buffer = memoryview(bytearray(_BLOCK))
+    while count := response.read_into(buffer):
         yield buffer[:count]
-    body.finish()
+    response.finish()
 
 
 WAYS: dict[str, Blocks] = {
     "urllib3 stream": by_stream,
     "urllib3 read1": by_urllib3,
     "http.client readinto": by_http_client,
-    "http_body": by_body,
+    "http_direct": by_direct,
 }
 
 
-def read_all(way: Blocks, port: int, out: Path, connections: int) -> tuple[float, float]:
+def read_all(
+    way: Blocks, port: int, files: int, out: Path, connections: int
+) -> tuple[float, float]:
     """Read every file once; returns wall and CPU seconds."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for each in range(_FILES):
+    for each in range(files):
         waiting.put(each)
-    pool = urllib3.PoolManager(maxsize=connections)
+    kept = Kept(connections)
 
     def work() -> None:
         while True:
@@ -107,7 +133,7 @@ def read_all(way: Blocks, port: int, out: Path, connections: int) -> tuple[float
                 return
             digest, place = hashlib.sha256(), 0
             fd = os.open(out / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            for data in way(pool, f"http://127.0.0.1:{port}/{name}"):
+            for data in way(kept, f"http://127.0.0.1:{port}/{name}"):
                 os.pwrite(fd, data, place)
                 digest.update(data)
                 place += len(data)
@@ -122,6 +148,7 @@ def read_all(way: Blocks, port: int, out: Path, connections: int) -> tuple[float
         each.join()
     wall = time.monotonic() - begun
     after = resource.getrusage(resource.RUSAGE_SELF)
+    kept.close()
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
@@ -129,6 +156,7 @@ def main() -> int:
     """Serve, read, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=1024, help="MiB in all (1024)")
+    parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--connections", type=int, nargs="*", default=[2, 4])
     parser.add_argument("--limit", type=int, default=0, help="MiB/s a connection (no limit)")
     parser.add_argument("--runs", type=int, default=3)
@@ -142,8 +170,8 @@ def main() -> int:
         root.chmod(0o755)
         (root / "www").mkdir()
         (root / "out").mkdir()
-        each_size = (arguments.size << 20) // _FILES
-        for name in range(_FILES):
+        each_size = (arguments.size << 20) // arguments.files
+        for name in range(arguments.files):
             (root / "www" / str(name)).write_bytes(random.Random(name).randbytes(each_size))
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -160,7 +188,7 @@ def main() -> int:
                     if server.poll() is not None:
                         return 1
                     time.sleep(0.05)
-            _table(port, root / "out", each_size * _FILES / 1e9, arguments)
+            _table(port, root / "out", each_size * arguments.files / 1e9, arguments)
         finally:
             server.terminate()
             server.wait(10)
@@ -173,7 +201,7 @@ def _table(port: int, out: Path, gigabytes: float, arguments: argparse.Namespace
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
         for _ in range(arguments.runs):
             for name, way in WAYS.items():
-                taken[name].append(read_all(way, port, out, connections))
+                taken[name].append(read_all(way, port, arguments.files, out, connections))
         for name, times in taken.items():
             rate = gigabytes * 1000 / statistics.median(wall for wall, _ in times)
             cpu = statistics.median(cpu for _, cpu in times) / gigabytes

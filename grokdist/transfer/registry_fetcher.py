@@ -25,8 +25,8 @@ from urllib3.response import BaseHTTPResponse
 
 from grokdist.catalog.registry_failure import RedirectError
 from grokdist.errors import SourceError
-from grokdist.transfer.sources.http_pools import Pools
-from grokdist.transfer.sources.http_transport import USER_AGENT, spoken, without_secrets
+from grokdist.transfer.sources.http_pools import Pools, spoken
+from grokdist.transfer.sources.http_transport import USER_AGENT, without_secrets
 from grokdist.transfer.stop import Stop
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 from collections.abc import Iterable
 from typing import Any
 
 from tests.fuzz import mutation
 from tests.fuzz.target import NotOurs, Target, ours
+
+_MOST_ANSWER = 100_000
+"""Bytes of an answer that the socket of a test takes without anybody reading."""
 
 
 def torrent_target() -> Target:
@@ -64,53 +66,65 @@ def torrent_target() -> Target:
 
 def http_target() -> Target:
     """What a server answers: head and body as they come, read as a download reads them."""
-    import http.client
-
-    import urllib3
+    import socket
 
     from grokdist.catalog.manifest import FileEntry
     from grokdist.errors import GrokdistError
     from grokdist.transfer.sources.http_answer import AnswerCheck, retry_after
+    from grokdist.transfer.sources.http_connection import Connection
+    from grokdist.transfer.sources.http_direct import DirectConnections, DirectResponse
     from grokdist.transfer.sources.http_transport import Answer
+    from grokdist.transfer.sources.http_wire import HttpError
+    from grokdist.transfer.stop import Stop
 
     entry = FileEntry(path="a", size=100, sha256="0" * 64)
     url = "https://h.example/a"
-
-    class Wire:
-        """A socket that has these bytes to give."""
-
-        def __init__(self, data: bytes) -> None:
-            self._data = data
-
-        def makefile(self, _mode: str) -> io.BufferedReader:
-            return io.BufferedReader(io.BytesIO(self._data))  # type: ignore[arg-type]
+    server = ("https", "h.example", 443)
+    buffer = memoryview(bytearray(256))
 
     def run(data: bytes) -> None:
-        answered = http.client.HTTPResponse(Wire(data), method="GET")  # type: ignore[arg-type]
+        ours, theirs = socket.socketpair()
+        connections = DirectConnections(1, connect_timeout=1.0, read_timeout=1.0)
         try:
-            answered.begin()
-        except (http.client.HTTPException, OSError, ValueError):
-            # urllib3 words these, and the source takes them for a broken connection.
+            theirs.sendall(data[:_MOST_ANSWER])
+            theirs.shutdown(socket.SHUT_WR)
+            connection = Connection(ours, 1.0)
+            head = connection.ask(b"", Stop())
+            response = DirectResponse(head, connection, server, connections)
+            judge(response)
+        except HttpError:
+            # The source takes it for a broken connection.
             raise NotOurs from None
-        head = urllib3.HTTPHeaderDict(answered.msg.items())
-        try:
-            response = urllib3.HTTPResponse(
-                body=io.BytesIO(), headers=head, status=answered.status, preload_content=False
-            )
-        except urllib3.exceptions.HTTPError:
-            raise NotOurs from None
+        finally:
+            connections.close()
+            theirs.close()
+            ours.close()
+
+    def judge(response: DirectResponse) -> None:
         answer = Answer(
-            response=response, first=head, redirected=False, url=url, sent={}, let_go=lambda: None
+            response=response,
+            first=response.headers,
+            redirected=False,
+            url=url,
+            sent={},
+            let_go=lambda: None,
         )
         check = AnswerCheck("hub:a/b", None)
-        wait = retry_after(head)
+        wait = retry_after(response.headers)
         if wait is not None and not 0 <= wait <= 86_400:
             raise AssertionError(f"a wait of {wait} s")
-        if answered.status not in (200, 206):
+        if response.status not in (200, 206):
             raise check.refused(answer, entry)
         skip, count = check.accept(answer, entry, 40)
         if skip < 0 or count < 1 or 40 - (40 if skip else 0) + skip + count > 100:
             raise AssertionError(f"bytes {skip}+{count} of {entry.size}")
+        told = response.headers.get("Content-Length", "")
+        came = 0
+        while got := response.read_into(buffer):
+            came += got
+        if told.isdigit() and "Transfer-Encoding" not in response.headers and came > int(told):
+            raise AssertionError(f"{came} bytes of {told}")
+        response.finish()
 
     heads = [
         b"HTTP/1.1 206 Partial Content\nContent-Range: bytes 40-99/100\nContent-Length: 60\n"
@@ -120,6 +134,9 @@ def http_target() -> Target:
         b"HTTP/1.1 429 Too Many Requests\nRetry-After: Wed, 21 Oct 2099 07:28:00 GMT\n"
         b'RateLimit: "api";r=0;t=55\n\n',
         b"HTTP/1.1 503 Unavailable\nRetry-After: 120\nTransfer-Encoding: chunked\n\n",
+        b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n4;x=y\nabcd\n1\ne\n0\nA: b\n\n",
+        b"HTTP/1.1 103 Early Hints\nLink: x\n\nHTTP/1.0 200 OK\nConnection: keep-alive\n\nabc",
+        b"HTTP/1.1 200 OK\nContent-Length: 3\nA: b\n c: d\nContent-Length: 3\n\nabcHTTP/1.1 2",
     ]
     return Target(
         seeds=[head.replace(b"\n", b"\r\n") for head in heads],

@@ -15,11 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from urllib3.response import BaseHTTPResponse
-
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import DigestMismatchError, SourceError
-from grokdist.transfer.sources.http_transport import Answer
+from grokdist.transfer.sources.http_transport import Answer, HttpResponse
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _RATE_LIMIT = re.compile(r"(?:^|[;,\s])t=(\d{1,9})(?:$|[;,\s])")
@@ -141,7 +139,7 @@ class AnswerCheck:
         if len(tags) == 1 and tag not in tags:
             raise self._error(entry, "the file changed at the source while it was being fetched")
 
-    def _length(self, response: BaseHTTPResponse, entry: FileEntry) -> int | None:
+    def _length(self, response: HttpResponse, entry: FileEntry) -> int | None:
         text = response.headers.get("Content-Length")
         if text is None or "Transfer-Encoding" in response.headers:
             return None
@@ -149,7 +147,7 @@ class AnswerCheck:
             raise self._error(entry, f"sent the length {text[:40]!r}", permanent=True)
         return int(text)
 
-    def _range(self, response: BaseHTTPResponse, entry: FileEntry) -> tuple[int, int, int | None]:
+    def _range(self, response: HttpResponse, entry: FileEntry) -> tuple[int, int, int | None]:
         text = response.headers.get("Content-Range", "")
         match = _CONTENT_RANGE.fullmatch(text.strip())
         if match is None:

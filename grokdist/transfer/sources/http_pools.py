@@ -1,8 +1,7 @@
-"""Requests over kept connections, direct ones and those through the proxy of the environment.
+"""Requests through the proxy of the environment, and the few that need more than a GET.
 
-``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` are read as curl reads them; SOCKS
-proxies come through PySocks. Every connection can be woken out of a handshake, a tunnel or the
-wait for headers, where a server that sends a byte now and then would hold it for hours.
+SOCKS proxies come through PySocks. Every connection can be woken out of a handshake, a tunnel or
+the wait for headers, where a server that sends a byte now and then would hold it for hours.
 
 A server may close a connection that it kept open at any moment, also while the next request is on
 its way to it. That is nobody's fault: such a request is sent once more, on a new connection.
@@ -11,15 +10,12 @@ its way to it. That is nobody's fault: such a request is sent once more, on a ne
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import os
 import socket
 import ssl
 import threading
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -27,7 +23,12 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from grokdist.errors import SourceError
+from grokdist.transfer.sources.http_proxies import Proxies
+from grokdist.transfer.sources.http_wire import NOT_HTTP, HttpError
 from grokdist.transfer.stop import Stop
+
+if TYPE_CHECKING:
+    from grokdist.transfer.sources.http_transport import HttpSettings
 
 _DROPPED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """How it shows that the other side closed a connection: ``http.client`` raises the first where
@@ -67,7 +68,7 @@ class Pools:
     def __init__(self, name: str, connections: int) -> None:
         self._name = name
         self._connections = connections
-        self._proxies = urllib.request.getproxies()
+        self._proxies = Proxies()
         self._lock = threading.Lock()
         self._pools: dict[str, urllib3.PoolManager] = {}
 
@@ -77,7 +78,7 @@ class Pools:
         Raises:
             SourceError: the environment names a proxy that cannot be used.
         """
-        proxy = self._proxy(url)
+        proxy = self._proxies.of(url)
         with self._lock:
             if proxy not in self._pools:
                 self._pools[proxy] = self._make(proxy)
@@ -132,14 +133,6 @@ class Pools:
         finally:
             _of_thread.request = None
 
-    def _proxy(self, url: str) -> str:
-        """The proxy for a URL; empty for none."""
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all") or ""
-        if proxy and parts.hostname and _bypassed(parts.hostname, parts.port):
-            return ""
-        return proxy
-
     def _make(self, proxy: str) -> urllib3.PoolManager:
         sizes = {"num_pools": 16, "maxsize": self._connections}
         try:
@@ -156,6 +149,85 @@ class Pools:
             scheme: _wakeable(kind) for scheme, kind in manager.pool_classes_by_scheme.items()
         }
         return manager
+
+
+def through_proxy(
+    pools: Pools, url: str, headers: Mapping[str, str], settings: HttpSettings, stop: Stop
+) -> PooledResponse:
+    """Send a GET by ``pools``, and word what goes wrong as for a direct one.
+
+    Raises:
+        SourceError: the environment names a proxy that cannot be used.
+        HttpError: no answer came, or none that is HTTP.
+    """
+    timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
+    try:
+        return PooledResponse(pools.ask(url, headers, timeout, stop))
+    except (HTTPError, OSError, ValueError) as error:
+        # urllib3's own text may hold the URL with its query; the type says enough.
+        raise HttpError(spoken(error), permanent=isinstance(error, ValueError)) from None
+
+
+class PooledResponse:
+    """An answer that came through a pool, read as one that came directly is.
+
+    Attributes:
+        status: its status.
+        headers: its headers.
+    """
+
+    def __init__(self, raw: BaseHTTPResponse) -> None:
+        self.status = raw.status
+        self.headers: Mapping[str, str] = raw.headers
+        self._raw = raw
+
+    def read_into(self, view: memoryview) -> int:
+        """Read the next bytes of the body; 0 at its end.
+
+        Raises:
+            HttpError: the body is not framed as HTTP has it, the connection broke, or nothing
+                came in time.
+        """
+        try:
+            data = self._raw.read1(len(view), decode_content=False)
+        except HTTPError as error:
+            raise HttpError(spoken(error)) from None
+        view[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> None:
+        """Keep the connection for the next request where the body was read to its end."""
+        try:
+            if not self._raw.read1(1, decode_content=False):
+                self._raw.release_conn()
+                return
+        except (HTTPError, OSError):
+            pass
+        self._raw.close()
+
+    def close(self) -> None:
+        """Close the connection, unless it was given back."""
+        self._raw.close()
+
+    def shutdown(self) -> None:
+        """Wake the thread that reads; it finds the connection at its end."""
+        self._raw.shutdown()
+
+
+def spoken(error: Exception) -> str:
+    """What went wrong, in words that hold neither addresses in memory nor URLs."""
+    kind = type(error).__name__
+    return {
+        "NewConnectionError": "connection refused or host unreachable",
+        "NameResolutionError": "the host name cannot be resolved",
+        "ConnectTimeoutError": "no connection in time",
+        "ReadTimeoutError": "no answer in time",
+        "ProtocolError": NOT_HTTP,
+        "SSLError": "the TLS certificate or handshake is not valid",
+        "ProxyError": "the proxy cannot be reached, or refuses",
+        "LocationParseError": "the URL is not valid",
+        "InvalidHeader": "the answer contradicts itself",
+    }.get(kind, kind)
 
 
 def proxy_fault(proxy: str) -> str:
@@ -193,23 +265,6 @@ def _manager(proxy: str, sizes: dict[str, Any]) -> urllib3.PoolManager:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=login)
     return urllib3.ProxyManager(f"{scheme}://{rest}", proxy_headers=headers, **sizes)
-
-
-def _bypassed(host: str, port: int | None) -> bool:
-    """True where ``NO_PROXY`` names the host: itself, its domain, or its network."""
-    shown = f"[{host}]" if ":" in host else host
-    if any(map(urllib.request.proxy_bypass, (host, shown, f"{shown}:{port or ''}"))):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    named = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    for each in named.split(","):
-        with contextlib.suppress(ValueError):
-            if "/" in each and address in ipaddress.ip_network(each.strip(), strict=False):
-                return True
-    return False
 
 
 class _Wakeable:

@@ -14,15 +14,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
-
 from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import SourceError
 from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.sources.http_answer import AnswerCheck, Explain
-from grokdist.transfer.sources.http_body import Body
-from grokdist.transfer.sources.http_transport import Answer, HttpSettings, HttpTransport
+from grokdist.transfer.sources.http_transport import (
+    Answer,
+    HttpResponse,
+    HttpSettings,
+    HttpTransport,
+)
+from grokdist.transfer.sources.http_wire import HttpError
 from grokdist.transfer.stop import Stop
 
 _FIRST_BLOCK = 1 << 16
@@ -167,7 +169,7 @@ class HttpStream:
 
     def _take(
         self,
-        response: BaseHTTPResponse,
+        response: HttpResponse,
         entry: FileEntry,
         to: Landing,
         skip: int,
@@ -176,14 +178,13 @@ class HttpStream:
     ) -> bool:
         """Take ``count`` bytes after ``skip``; True where the connection is given back."""
         buffer = self._buffers.own
-        body = Body(response, self._settings.read_timeout)
         block: int = getattr(self._pace, "block", _FIRST_BLOCK)
         # A thread that waits in recv() sees no event: shutting the socket down wakes it.
         with stop.waking(response.shutdown):
             while (wanted := skip or min(count, to.remaining)) and not stop.is_set():
                 try:
-                    got = body.read_into(buffer[: min(block, wanted)])
-                except (HTTPError, OSError, ValueError) as error:
+                    got = response.read_into(buffer[: min(block, wanted)])
+                except (HttpError, OSError) as error:
                     if stop.is_set():
                         return False
                     raise self._broke(entry, to, "the connection broke") from error
@@ -205,16 +206,11 @@ class HttpStream:
                 elif spent < _QUICK:
                     block = min(self._settings.block, block * 2)
                 self._pace.block = block
-        if count or skip or stop.is_set() or not _framed(response):
+        if count or skip or stop.is_set():
             return False
-        body.finish()
+        response.finish()
         return True
 
     def _broke(self, entry: FileEntry, to: Landing, what: str) -> SourceError:
         at = f"{what} at {to.offset} of {entry.size} bytes"
         return SourceError(at, source=self._name, path=entry.path)
-
-
-def _framed(response: BaseHTTPResponse) -> bool:
-    """True where the body's end is known by its length, so that the next answer begins there."""
-    return "Content-Length" in response.headers and "Transfer-Encoding" not in response.headers

@@ -11,19 +11,22 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError
-from urllib3.response import BaseHTTPResponse
 
 import grokdist
 from grokdist.errors import SourceError
+from grokdist.transfer.sources.http_direct import DirectConnections
 from grokdist.transfer.sources.http_hosts import SHARED, HostSlots
-from grokdist.transfer.sources.http_pools import Pools
+from grokdist.transfer.sources.http_proxies import Proxies
+from grokdist.transfer.sources.http_wire import HttpError
 from grokdist.transfer.stop import Stop
+
+if TYPE_CHECKING:
+    from grokdist.transfer.sources.http_pools import Pools
 
 USER_AGENT = f"grokdist/{grokdist.__version__}"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -51,6 +54,30 @@ class HttpSettings:
     host_connections: int = 8
 
 
+class HttpResponse(Protocol):
+    """An answer whose body is read as it comes; used by one thread, but for ``shutdown``."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    def read_into(self, view: memoryview) -> int:
+        """Read the next bytes of the body; 0 at its end, or at the connection's.
+
+        Raises:
+            HttpError: the body is not framed as HTTP has it.
+            OSError: the connection broke, or nothing came in time.
+        """
+
+    def finish(self) -> None:
+        """Keep the connection for the next request where the body was read to its end."""
+
+    def close(self) -> None:
+        """Close the connection, unless it was given back."""
+
+    def shutdown(self) -> None:
+        """Wake the thread that reads; it finds the connection at its end."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """A final answer, its body not read yet; it holds a slot of its host until it is let go.
@@ -64,7 +91,7 @@ class Answer:
         let_go: gives the slot back.
     """
 
-    response: BaseHTTPResponse
+    response: HttpResponse
     first: Mapping[str, str]
     redirected: bool
     url: str
@@ -101,7 +128,15 @@ class HttpTransport:
         self._name = name
         self._settings = settings
         self._hosts = hosts
-        self._pools = Pools(name, connections)
+        self._connections = connections
+        self._proxies = Proxies()
+        self._direct = DirectConnections(
+            connections,
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+        )
+        self._lock = threading.Lock()
+        self._pools: Pools | None = None
 
     def get(
         self,
@@ -158,8 +193,10 @@ class HttpTransport:
         raise self._error(f"more than {self._settings.redirects} redirects", permanent=True)
 
     def close(self) -> None:
-        """Close all connections."""
-        self._pools.close()
+        """Close all connections that are not in use."""
+        self._direct.close()
+        if self._pools is not None:
+            self._pools.close()
 
     def _hop(
         self, url: str, headers: Mapping[str, str], stop: Stop, alive: Callable[[], object]
@@ -184,15 +221,23 @@ class HttpTransport:
             let_go=lambda: self._hosts.give(host),
         )
 
-    def _send(self, url: str, headers: Mapping[str, str], stop: Stop) -> BaseHTTPResponse:
-        settings = self._settings
-        timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
+    def _send(self, url: str, headers: Mapping[str, str], stop: Stop) -> HttpResponse:
         try:
-            return self._pools.ask(url, headers, timeout, stop)
-        except (HTTPError, OSError, ValueError) as error:
-            # urllib3's own text may hold the URL with its query; the type says enough.
-            reason = f"{without_secrets(url)}: {spoken(error)}"
-            raise self._error(reason, permanent=isinstance(error, ValueError)) from None
+            if self._proxies.of(url):
+                return self._through_proxy(url, headers, stop)
+            return self._direct.ask(url, headers, stop)
+        except HttpError as error:
+            reason = f"{without_secrets(url)}: {error.reason}"
+            raise self._error(reason, permanent=error.permanent) from None
+
+    def _through_proxy(self, url: str, headers: Mapping[str, str], stop: Stop) -> HttpResponse:
+        # Most have none, and need not wait for what speaks to one to be imported.
+        from grokdist.transfer.sources import http_pools
+
+        with self._lock:
+            if self._pools is None:
+                self._pools = http_pools.Pools(self._name, self._connections)
+        return http_pools.through_proxy(self._pools, url, headers, self._settings, stop)
 
     def _target(self, here: str, location: str) -> str:
         """Where a redirect leads, if it may be followed."""
@@ -217,16 +262,16 @@ class HttpTransport:
         return SourceError(reason, source=self._name, permanent=permanent)
 
 
-def _finish(response: BaseHTTPResponse) -> None:
+def _finish(response: HttpResponse) -> None:
     """Read a small body so that the connection can be used again; drop a large one."""
     length = response.headers.get("Content-Length", "")
-    try:
-        if length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= _SMALL_BODY:
-            response.read(_SMALL_BODY, decode_content=False)
-            response.release_conn()
+    if length.isascii() and length.isdigit() and len(length) < 6 and int(length) <= _SMALL_BODY:
+        view = memoryview(bytearray(int(length)))
+        with contextlib.suppress(HttpError, OSError):
+            while response.read_into(view):
+                pass
+            response.finish()
             return
-    except (HTTPError, OSError):
-        pass
     response.close()
 
 
@@ -250,19 +295,3 @@ def _is_own(host: str | None) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
     return address is not None and not address.is_global
-
-
-def spoken(error: Exception) -> str:
-    """What went wrong, in words that hold neither addresses in memory nor URLs."""
-    kind = type(error).__name__
-    return {
-        "NewConnectionError": "connection refused or host unreachable",
-        "NameResolutionError": "the host name cannot be resolved",
-        "ConnectTimeoutError": "no connection in time",
-        "ReadTimeoutError": "no answer in time",
-        "ProtocolError": "the connection broke, or the answer is not HTTP",
-        "SSLError": "the TLS certificate or handshake is not valid",
-        "ProxyError": "the proxy cannot be reached, or refuses",
-        "LocationParseError": "the URL is not valid",
-        "InvalidHeader": "the answer contradicts itself",
-    }.get(kind, kind)

@@ -8,59 +8,53 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import urllib3
-from urllib3.response import BaseHTTPResponse
 
-from grokdist.transfer.sources.http_body import Body
+from grokdist.transfer.sources.http_direct import DirectConnections, DirectResponse
+from grokdist.transfer.sources.http_wire import HttpError
+from grokdist.transfer.stop import Stop
 from tests.servers.certificates import make_certificate, server_context
 from tests.servers.raw_server import Asked, HangUp, RawServer, Script, head
+from tests.transfer.http.bodies import read_all
 from tests.transfer.models import content
 
 DATA = content("body", 1_500_000)
 
 
 @pytest.fixture(params=["plain", "tls"])
-def serve(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[type[Serving]]:
+def serve(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[type[Serving]]:
     if request.param == "tls":
         pem = make_certificate(tmp_path)
-        Serving.tls, Serving.trusted = server_context(pem), str(pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        Serving.tls = server_context(pem)
     yield Serving
-    Serving.tls = Serving.trusted = None
+    Serving.tls = None
 
 
 class Serving:
-    """A server and a pool for it; use it in a ``with``."""
+    """A server and connections to it; use it in a ``with``."""
 
     tls: ssl.SSLContext | None = None
-    trusted: str | None = None
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, timeout: float = 5.0) -> None:
         self.server = RawServer(script, tls=self.tls)
+        self._connections = DirectConnections(1, connect_timeout=5.0, read_timeout=timeout)
+        self._responses: list[DirectResponse] = []
 
     def __enter__(self) -> Serving:
         self.server.__enter__()
-        self.pool = urllib3.PoolManager(ca_certs=self.trusted)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.pool.clear()
+        for each in self._responses:
+            each.close()
+        self._connections.close()
         self.server.__exit__(None, None, None)
 
-    def get(self) -> BaseHTTPResponse:
-        return self.pool.request(
-            "GET", self.server.url, preload_content=False, decode_content=False, timeout=5.0
-        )
-
-
-def _read(body: Body, size: int, block: int) -> bytes:
-    buffer = memoryview(bytearray(block))
-    data = b""
-    while len(data) < size:
-        count = body.read_into(buffer[: min(block, size - len(data))])
-        if not count:
-            break
-        data += buffer[:count]
-    return data
+    def get(self) -> DirectResponse:
+        self._responses.append(self._connections.ask(self.server.url, {}, Stop()))
+        return self._responses[-1]
 
 
 @pytest.mark.parametrize("block", [1000, 8192, 65_536, 1 << 20])
@@ -72,9 +66,8 @@ def test_all_bytes_come_and_the_connection_goes_on(serve: type[Serving], block: 
     with serve(script) as serving:
         for _ in range(3):
             response = serving.get()
-            body = Body(response, 5.0)
-            assert _read(body, len(DATA), block) == DATA
-            body.finish()
+            assert read_all(response, block=block) == DATA
+            response.finish()
         assert serving.server.connections == 1
 
 
@@ -88,15 +81,14 @@ def test_a_block_that_fills_slowly_is_handed_out_as_it_is(serve: type[Serving]) 
             yield 0.01
         yield DATA[300_000:]
 
-    with serve(script) as serving:
-        body = Body(serving.get(), 30.0)
-        got = b""
+    with serve(script, timeout=30.0) as serving:
+        body, got = serving.get(), b""
         buffer = memoryview(bytearray(1 << 20))
         while len(got) < 300_000:
             got += buffer[: body.read_into(buffer[: len(DATA) - len(got)])]
         assert got == DATA[:300_000]
         go_on.set()
-        assert got + _read(body, len(DATA) - len(got), 1 << 20) == DATA
+        assert got + read_all(body) == DATA
 
 
 def test_a_block_that_drips_is_handed_out_too(serve: type[Serving]) -> None:
@@ -110,8 +102,8 @@ def test_a_block_that_drips_is_handed_out_too(serve: type[Serving]) -> None:
             yield DATA[place : place + 1]
             yield 0.01
 
-    with serve(script) as serving:
-        body, got = Body(serving.get(), 30.0), b""
+    with serve(script, timeout=30.0) as serving:
+        body, got = serving.get(), b""
         buffer = memoryview(bytearray(1 << 20))
         while len(got) <= 100_000:
             got += buffer[: body.read_into(buffer[: len(DATA) - len(got)])]
@@ -126,7 +118,7 @@ def test_the_end_of_the_connection_is_the_end(serve: type[Serving]) -> None:
         raise HangUp
 
     with serve(script) as serving:
-        assert _read(Body(serving.get(), 5.0), len(DATA), 1 << 16) == DATA[:300_001]
+        assert read_all(serving.get()) == DATA[:300_001]
 
 
 def test_nothing_for_too_long_is_an_error(serve: type[Serving]) -> None:
@@ -134,28 +126,71 @@ def test_nothing_for_too_long_is_an_error(serve: type[Serving]) -> None:
         yield head(Content_Length=len(DATA)) + DATA[:300_000]
         yield 30.0
 
-    with serve(script) as serving:
-        body = Body(serving.get(), 0.3)
-        assert _read(body, 300_000, 1 << 16) == DATA[:300_000]
+    with serve(script, timeout=0.3) as serving:
+        body = serving.get()
+        assert read_all(body, 300_000) == DATA[:300_000]
         with pytest.raises(TimeoutError, match=r"nothing came for 0\.3 s"):
             body.read_into(memoryview(bytearray(1 << 16)))
 
 
-def test_what_is_not_plain_is_read_through_the_library(serve: type[Serving]) -> None:
-    def chunked(asked: Asked) -> Iterator[bytes | float]:
+def _chunked(*pieces: bytes, end: bytes = b"0\r\nTrailer: x\r\n\r\n") -> Script:
+    def script(asked: Asked) -> Iterator[bytes | float]:
         yield head(Transfer_Encoding="chunked")
-        for place in range(0, len(DATA), 70_001):
-            piece = DATA[place : place + 70_001]
+        for piece in pieces:
             yield b"%x;note=x\r\n%b\r\n" % (len(piece), piece)
-        yield b"0\r\n\r\n"
+        yield end
 
+    return script
+
+
+@pytest.mark.parametrize("block", [1000, 1 << 20])
+def test_chunks_are_joined(serve: type[Serving], block: int) -> None:
+    pieces = [DATA[place : place + 70_001] for place in range(0, len(DATA), 70_001)]
+    with serve(_chunked(*pieces)) as serving:
+        assert read_all(serving.get(), block=block) == DATA
+
+
+@pytest.mark.parametrize(
+    "end", [b"-1\r\n", b"0x1\r\n\r\n", b"\r\n", b"f" * 16 + b"\r\n", b"1" * 9000, b"1\r\nxy\r\n"]
+)
+def test_what_is_no_chunk_is_refused(serve: type[Serving], end: bytes) -> None:
+    with serve(_chunked(DATA[:1000], end=end)) as serving, pytest.raises(HttpError):
+        read_all(serving.get())
+
+
+def test_a_body_may_end_with_the_connection(serve: type[Serving]) -> None:
     def closing(asked: Asked) -> Iterator[bytes | float]:
-        yield head(Connection="close", Content_Length=len(DATA)) + DATA
+        yield head(Connection="close") + DATA
         raise HangUp
 
-    for script in (chunked, closing):
-        with serve(script) as serving:
-            assert _read(Body(serving.get(), 5.0), len(DATA), 1 << 16) == DATA
+    with serve(closing) as serving:
+        response = serving.get()
+        assert read_all(response) == DATA
+        response.finish()
+        assert read_all(serving.get()) == DATA
+        assert serving.server.connections == 2
+
+
+@pytest.mark.parametrize("interim", [1, 15])
+def test_an_answer_may_be_announced(serve: type[Serving], interim: int) -> None:
+    def script(asked: Asked) -> Iterator[bytes | float]:
+        yield (
+            b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * interim
+            + head(Content_Length=3)
+            + b"abc"
+        )
+
+    with serve(script) as serving:
+        assert read_all(serving.get()) == b"abc"
+
+
+def test_announcements_without_an_answer_end(serve: type[Serving]) -> None:
+    def script(asked: Asked) -> Iterator[bytes | float]:
+        while True:
+            yield b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    with serve(script) as serving, pytest.raises(HttpError, match="not HTTP"):
+        serving.get()
 
 
 def test_more_than_the_length_poisons_nothing(serve: type[Serving]) -> None:
@@ -164,6 +199,7 @@ def test_more_than_the_length_poisons_nothing(serve: type[Serving]) -> None:
 
     with serve(script) as serving:
         for _ in range(2):
-            body = Body(serving.get(), 5.0)
-            assert _read(body, len(DATA), 1 << 16) == DATA
-            body.finish()
+            response = serving.get()
+            assert read_all(response) == DATA
+            response.finish()
+        assert serving.server.connections == 2

@@ -18,6 +18,7 @@ from tests.servers.certificates import make_certificate, server_context
 from tests.servers.hub_server import wait_until
 from tests.servers.proxy_server import HttpProxy
 from tests.servers.raw_server import Asked, HangUp, RawServer, Script, honest
+from tests.transfer.http.bodies import read_all
 from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, plan_for
 
 FILES = {name: content(name, 50_000) for name in "abcd"}
@@ -79,8 +80,8 @@ def test_through_a_tunnel_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p
 def _read(answer: Answer | None) -> bytes:
     """The body, after which the connection is kept."""
     assert answer is not None
-    data = answer.response.read()
-    answer.response.release_conn()
+    data = read_all(answer.response)
+    answer.response.finish()
     answer.let_go()
     return data
 
@@ -115,11 +116,9 @@ def test_one_that_was_seen_to_be_closed_is_not_taken_for_a_kept_one() -> None:
     with RawServer(script) as server:
         transport = HttpTransport("https:x", 1, QUICK_HTTP)
         answer = transport.get(f"{server.url}a", {}, Stop())
-        assert answer is not None
-        connection = answer.response.connection
-        assert connection is not None
         _read(answer)
-        wait_until(lambda: not connection.is_connected)
+        (kept,) = next(iter(transport._direct._idle.values()))
+        wait_until(lambda: not kept.quiet())
         with pytest.raises(SourceError, match="the connection broke"):
             transport.get(f"{server.url}b", {}, Stop())
         assert [each.path for each in server.asked] == ["a", "b"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -41,8 +42,20 @@ class Bucket:
         """Bytes are what counts here."""
 
 
+_streams: list[HttpStream] = []
+
+
+@pytest.fixture(autouse=True)
+def close_streams() -> Iterator[None]:
+    """Close the connections that a test's streams keep."""
+    yield
+    while _streams:
+        _streams.pop().close()
+
+
 def _stream() -> HttpStream:
-    return HttpStream("https:x", 4, QUICK_HTTP)
+    _streams.append(HttpStream("https:x", 4, QUICK_HTTP))
+    return _streams[-1]
 
 
 def _bring(stream: HttpStream, url: str, start: int, end: int) -> bytes:
@@ -249,8 +262,10 @@ def test_weak_tags_say_nothing() -> None:
 def test_a_commit_that_moves_is_told_once_for_each() -> None:
     path = "xai-org/grok-1/resolve/main/a"
     files = {path: DATA}
-    with RawServer(honest(files, X_Repo_Commit="1" * 40)) as server:
-        source = hub(server.url, token="")
+    with (
+        RawServer(honest(files, X_Repo_Commit="1" * 40)) as server,
+        contextlib.closing(hub(server.url, token="")) as source,
+    ):
 
         def bring() -> bytes:
             bucket = Bucket(0, 100)
@@ -271,9 +286,12 @@ def test_a_commit_that_moves_is_told_once_for_each() -> None:
 def test_xet_files_come_by_their_ordinary_addresses() -> None:
     path = "xai-org/grok-1/resolve/main/a"
     extra = {"X_Xet_Hash": "ab" * 32, "Link": '<https://cas.invalid/>; rel="xet-auth"'}
-    with RawServer(honest(files={path: DATA}, **extra)) as server:
+    with (
+        RawServer(honest(files={path: DATA}, **extra)) as server,
+        contextlib.closing(hub(server.url, token="")) as source,
+    ):
         bucket = Bucket(0, len(DATA))
-        hub(server.url, token="").fetch(ENTRY, bucket, Stop())  # type: ignore[arg-type]
+        source.fetch(ENTRY, bucket, Stop())  # type: ignore[arg-type]
         assert bucket.data == DATA
         assert [each.path for each in server.asked] == [path]
 
@@ -291,8 +309,10 @@ def test_a_broken_answer_tells_where_it_broke() -> None:
 
 
 def test_a_mirror_is_asked_under_its_base() -> None:
-    with RawServer(honest({"base/a": DATA})) as server:
+    with (
+        RawServer(honest({"base/a": DATA})) as server,
+        contextlib.closing(HttpsSource(server.url + "base", settings=QUICK_HTTP)) as source,
+    ):
         bucket = Bucket(0, 10)
-        source = HttpsSource(server.url + "base", settings=QUICK_HTTP)
         source.fetch(ENTRY, bucket, Stop())  # type: ignore[arg-type]
         assert bucket.data == DATA[:10]
