@@ -14,6 +14,8 @@ slowly.
 from __future__ import annotations
 
 import contextlib
+import functools
+import math
 import os
 from collections.abc import Iterator
 
@@ -91,7 +93,12 @@ def _is_cached(fd: int, offset: int) -> bool:
 
 def fits_the_cache(nbytes: int) -> bool:
     """Whether so many bytes can stay in the page cache together: half of the memory's."""
+    return nbytes <= _half_of_memory()
+
+
+@functools.cache
+def _half_of_memory() -> float:
     names = getattr(os, "sysconf_names", {})
     if "SC_PHYS_PAGES" not in names:
-        return True
-    return nbytes <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        return math.inf
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2

@@ -38,7 +38,7 @@ from grokdist.transfer.ranges import Range, RangeMap, gaps
 from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.writeback import begin_writeback
-from grokdist.trust.digest import StreamHasher
+from grokdist.trust.digest import Algorithm, StreamHasher
 
 SAVE_EVERY = 4 << 20
 """Bytes of a part after which its state is written down; what a killed process loses at most."""
@@ -272,11 +272,15 @@ class Part:
     @property
     def sha256(self) -> str:
         """SHA-256 of the bytes hashed so far."""
+        if self._right and self.expected.algorithm is Algorithm.SHA256:
+            return self.expected.hex
         return self._hasher.sha256
 
     def gaps(self) -> list[Range]:
         """The ranges that are neither here nor being brought, in order."""
         with self._lock:
+            if self._filled.contiguous(0) == self.entry.size:
+                return []
             return gaps(
                 self.entry.size,
                 ((start, end) for start, end, _ in self._filled),
@@ -358,12 +362,12 @@ class Part:
     def behind(self) -> bool:
         """True where bytes wait to be hashed that nobody hashes."""
         with self._lock:
-            return not self._hashing and self._filled.contiguous(self._hashed) > self._hashed
+            return self._waits_for_hash()
 
     def catch_up(self, stop: threading.Event | None = None) -> None:
         """Hash what is here behind the hashed beginning; returns early when ``stop`` is set."""
         with self._lock:
-            if self._hashing:
+            if not self._waits_for_hash():
                 return
             self._hashing = True
         self._hash_on(None, 0, stop)
@@ -448,6 +452,7 @@ class Part:
                 expected=str(self.expected),
                 got=str(got),
             )
+        self._right = True
 
     def fileno(self) -> int:
         """The open file."""
@@ -556,6 +561,9 @@ class Part:
             self._fd = -1
             self._state.close()
 
+    def _waits_for_hash(self) -> bool:
+        return not self._hashing and self._filled.contiguous(self._hashed) > self._hashed
+
     def _take_file(self) -> int:
         """The open file, which is neither replaced nor closed until ``_give_file``."""
         with self._at_rest:
@@ -633,6 +641,7 @@ class Part:
         self._hasher = StreamHasher(
             self.expected.algorithm, self.entry.size, keeps_state=True, state=state
         )
+        self._right = False
         self._hashed = self._saved_at = 0 if state is None else state.offset
         self._saved_hash = state
 

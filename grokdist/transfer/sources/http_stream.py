@@ -29,6 +29,9 @@ from grokdist.transfer.stop import Stop
 
 _FIRST_BLOCK = 1 << 16
 _LEAST_BLOCK = 1 << 13
+_REST = 4
+"""What is left comes with the last block where it is less than this part of one: a file just larger
+than a block is then one read, one write and one hash."""
 _QUICK, _SLOW = 0.02, 0.1
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _TARGETS = 256
@@ -90,7 +93,7 @@ class HttpStream:
         self._inspect = inspect
         self._lock = threading.Lock()
         self._targets: OrderedDict[str, _Target] = OrderedDict()
-        self._buffers = ReadBuffers(settings.block)
+        self._buffers = ReadBuffers(settings.block + settings.block // _REST)
         self._pace = threading.local()
 
     def close(self) -> None:
@@ -182,8 +185,9 @@ class HttpStream:
         # A thread that waits in recv() sees no event: shutting the socket down wakes it.
         with stop.waking(response.shutdown):
             while (wanted := skip or min(count, to.remaining)) and not stop.is_set():
+                size = wanted if wanted <= block + block // _REST else block
                 try:
-                    got = response.read_into(buffer[: min(block, wanted)])
+                    got = response.read_into(buffer[:size])
                 except (HttpError, OSError) as error:
                     if stop.is_set():
                         return False
