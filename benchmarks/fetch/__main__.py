@@ -11,6 +11,7 @@ the limited links. Programs that are not installed are named in the table with t
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import re
@@ -23,6 +24,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import benchmarks
+import grokdist
 from benchmarks.fetch.both import both_contest
 from benchmarks.fetch.ceilings import evict, measure_ceilings
 from benchmarks.fetch.contest import Arena, Figures, document, fetch_contest, verify_contest
@@ -162,6 +165,7 @@ def main() -> None:
     """Run what was asked for, and write JSON and Markdown."""
     options = _options()
     options.command = _command(sys.argv[1:])
+    _compile()
     # Before the namespace: there is no way out of it.
     options.home.mkdir(parents=True, exist_ok=True)
     peers = install_peers(options.home.absolute(), allowed=not options.no_install)
@@ -190,6 +194,15 @@ def main() -> None:
     finally:
         bench.arena.clean()
     print(render(results))
+
+
+def _compile() -> None:
+    """Compile grokdist's modules, as pip does when it installs, and did for the others.
+
+    Else each run would where Python is told not to write what it compiled.
+    """
+    for package in (grokdist, benchmarks):
+        compileall.compile_dir(package.__path__[0], quiet=2)
 
 
 def _options() -> argparse.Namespace:
