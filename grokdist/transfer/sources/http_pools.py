@@ -190,19 +190,19 @@ class PooledResponse:
         """
         try:
             data = self._raw.read1(len(view), decode_content=False)
-        except HTTPError as error:
+        except (HTTPError, ValueError) as error:
             raise HttpError(spoken(error)) from None
         view[: len(data)] = data
         return len(data)
 
     def finish(self) -> None:
         """Keep the connection for the next request where the body was read to its end."""
-        try:
-            if not self._raw.read1(1, decode_content=False):
-                self._raw.release_conn()
-                return
-        except (HTTPError, OSError):
-            pass
+        # To see the end of chunks would be to wait for it.
+        if "Content-Length" in self.headers and "Transfer-Encoding" not in self.headers:
+            with contextlib.suppress(HTTPError, OSError, ValueError):
+                if not self._raw.read1(1, decode_content=False):
+                    self._raw.release_conn()
+                    return
         self._raw.close()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from tests.conftest import needs_ipv6
 from tests.servers.certificates import make_certificate, server_context
 from tests.servers.proxy_server import HttpProxy, SocksProxy
 from tests.servers.raw_server import RawServer, honest
-from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, content, plan_for
+from tests.transfer.http.test_faults import FILES, PATIENCE, ROWS, SCRIPTS, Fault
+from tests.transfer.models import HASTY, QUICK_HTTP, assert_complete, plan_for
 
-FILES = {"a": content("a", 200_000), "b": content("b", 300_000)}
 LOGIN = "me:p@ss/word"
 SPELT = "me:p%40ss%2Fword"
 
@@ -49,6 +50,27 @@ def test_plain_requests_go_through_an_http_proxy(
         _fetch(tmp_path, "http://mirror.test/sub/../")
         assert proxy.asked[0].startswith("GET http://mirror.test/")
         assert not any("proxy-authorization" in each.headers for each in server.asked)
+    assert_complete(tmp_path, FILES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["truncates", "resets", "stalls", "two lengths", "chunked", "bad chunks", "endless body"],
+)
+def test_wrong_answers_are_met_behind_a_proxy_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fault = ROWS[name]
+    with RawServer(SCRIPTS[name]) as server, HttpProxy(server.port) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        for _ in range(2):
+            source = HttpsSource("http://mirror.test/", slots=fault.slots, settings=QUICK_HTTP)
+            ending = pytest.raises(fault.error) if fault.error else contextlib.nullcontext()
+            with ending:
+                fetch(plan_for(FILES, tmp_path, source), patience=PATIENCE)
+                break
+            server.script = honest(FILES)
+            fault = Fault()
     assert_complete(tmp_path, FILES)
 
 
