@@ -134,7 +134,7 @@ class DirectConnections:
                 if self._tls is None:
                     self._tls = ssl.create_default_context()
                     self._tls.set_alpn_protocols(["http/1.1"])
-            name = host.partition("%")[0]
+            name = host.partition("%")[0].rstrip(".")
             wire = self._tls.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
             with stop.waking(functools.partial(shut, wire)):
                 wire.do_handshake()

@@ -22,7 +22,7 @@ from grokdist.errors import SourceError
 from grokdist.transfer.sources.http_direct import DirectConnections
 from grokdist.transfer.sources.http_hosts import SHARED, HostSlots
 from grokdist.transfer.sources.http_proxies import Proxies
-from grokdist.transfer.sources.http_wire import HttpError
+from grokdist.transfer.sources.http_wire import HttpError, split_url
 from grokdist.transfer.stop import Stop
 
 if TYPE_CHECKING:
@@ -251,10 +251,14 @@ class HttpTransport:
             raise self._error(f"redirected to {new.scheme[:20]}:, expected https", permanent=True)
         if old.scheme == "https" and new.scheme == "http":
             raise self._error(f"redirected from https to {without_secrets(there)}", permanent=True)
-        if _is_own(new.hostname) and not _is_own(old.hostname):
+        try:
+            # As it will be asked for: a name may be spelt in letters that only look otherwise.
+            _, (_, host, _) = split_url(there)
+        except HttpError:
+            raise self._error("redirected to what is not a URL", permanent=True) from None
+        if _is_own(host) and not _is_own(old.hostname):
             raise self._error(
-                f"redirected to an address of this machine or network, {new.hostname}",
-                permanent=True,
+                f"redirected to an address of this machine or network, {host}", permanent=True
             )
         return there
 

@@ -74,6 +74,10 @@ def test_other_schemes_are_not_followed(tmp_path: Path, target: str) -> None:
         ("http://a.example/", "http://[::1]/", "this machine or network"),
         ("http://a.example/", "http://169.254.169.254/latest", "this machine or network"),
         ("http://a.example/", "http://10.0.0.1/", "this machine or network"),
+        ("http://a.example/", "http://\uff11\uff12\uff17.0.0.1/", "this machine or network"),
+        ("http://a.example/", "http://127\u30020\u30020\u30021/", "this machine or network"),
+        ("http://a.example/", "http://\u24dbocalhost/", "this machine or network"),
+        ("http://a.example/", "http://a b/", "not a URL"),
     ],
 )
 def test_hops_that_are_refused(here: str, there: str, reason: str) -> None:
