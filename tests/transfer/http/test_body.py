@@ -193,13 +193,14 @@ def test_announcements_without_an_answer_end(serve: type[Serving]) -> None:
         serving.get()
 
 
-def test_more_than_the_length_poisons_nothing(serve: type[Serving]) -> None:
+@pytest.mark.parametrize("data", [DATA, DATA[:3]], ids=["large", "with its head"])
+def test_more_than_the_length_poisons_nothing(serve: type[Serving], data: bytes) -> None:
     def script(asked: Asked) -> Iterator[bytes | float]:
-        yield head(Content_Length=len(DATA)) + DATA + b"and more"
+        yield head(Content_Length=len(data)) + data + head(Content_Length=1) + b"x"
 
     with serve(script) as serving:
         for _ in range(2):
             response = serving.get()
-            assert read_all(response) == DATA
+            assert read_all(response) == data
             response.finish()
         assert serving.server.connections == 2
