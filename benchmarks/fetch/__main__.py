@@ -79,6 +79,7 @@ class Bench:
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
             "load_before": round(before, 2),
             "cores": os.cpu_count(),
+            "machine": f"{machine()}, {file_system(self.home)}",
             "repeats": self.options.repeats,
             "files": len(payload.files),
             "bytes": payload.size,
@@ -177,7 +178,6 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     raw = options.output / "fetch.json"
     results: dict[str, Any] = json.loads(raw.read_text("utf-8")) if raw.is_file() else {}
-    results["machine"] = f"{machine()}, {file_system(bench.home)}"
     results["versions"] = {**results.get("versions", {}), **versions(bench.peers)}
     groups = results.setdefault("groups", {})
     bench.arena.clean()

@@ -35,7 +35,7 @@ _HEAD = """\
 
     {command}
 
-{machine}. Versions: {versions}.
+Versions: {versions}. Each table names its machine: ratios hold within one.
 
 Rates are 10^6 bytes a second by the wall clock of the whole process, from its start to its exit
 with every file in place (BitTorrent clients that never exit: to the moment they say that they are
@@ -52,9 +52,7 @@ def render(results: Mapping[str, Any]) -> str:
     commands = {group["command"]: None for group in groups.values() if "command" in group}
     versions = ", ".join(f"{name} {text}" for name, text in results["versions"].items())
     parts = [
-        _HEAD.format(
-            command="\n    ".join(commands), machine=results["machine"], versions=versions
-        ),
+        _HEAD.format(command="\n    ".join(commands), versions=versions),
         "## Bars\n\n| what | asked | measured | |\n|---|---|---|---|\n" + "".join(_bars(groups)),
     ]
     parts += [
@@ -102,7 +100,7 @@ def _section(name: str, title: str, group: Mapping[str, Any]) -> str:
     return (
         f"## {title}\n\n"
         f"{group['files']:,} files, {group['bytes']:,} bytes{limit}; {group['repeats']} rounds;"
-        f" {group['when']}; load before: {group['load_before']}.\n\n"
+        f" {group['when']}; load before: {group['load_before']}. {group['machine']}.\n\n"
         f"| tool | checks | MB/s | lowest, highest |{against} | CPU s/GB | peak MB |\n"
         f"|---|---|---|---|---|---|---|\n{rows}\n"
         + (f"{exits}{inside}{starts}{bounds}\n" if exits or inside or starts or bounds else "")

@@ -116,6 +116,7 @@ def test_bars_say_what_is_met(tmp_path: Path) -> None:
         "when": "",
         "load_before": 0,
         "cores": 2,
+        "machine": "2 cores",
         "repeats": 1,
         "files": 1,
         "bytes": 1,
@@ -124,6 +125,7 @@ def test_bars_say_what_is_met(tmp_path: Path) -> None:
         "ceilings": {"hash_one": 1.0, "hash_all": 2.0, "copy": 1.0, "write": 1.0},
         "figures": [row("curl", 1000.0), row("aria2c", 300.0), row("grokdist, https", 790.0)],
     }
-    page = render({"machine": "", "versions": {}, "groups": {"http-large": group}})
+    page = render({"versions": {}, "groups": {"http-large": group}})
+    assert "; load before: 0. 2 cores.\n" in page
     assert "| HTTP, few large files: grokdist, https / curl | 0.8 | 0.79 | missed |" in page
     assert "| HTTP, few large files: grokdist, https / aria2c | 2 | 2.63 | met |" in page
