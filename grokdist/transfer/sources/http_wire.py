@@ -24,6 +24,7 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SENT_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;.*)?")
 _PATH_SAFE = "/!$&'()*+,;=:@%~"
+_DOT_SEGMENT = re.compile(r"/\.\.?(?:/|$)")
 _HOST = re.compile(r"[0-9A-Za-z._~:%-]{1,255}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -179,8 +180,9 @@ def _length(fields: dict[str, str]) -> int | None:
 
 def _target(parts: SplitResult) -> str:
     path = parts.path or "/"
-    if "/." in path:
-        path = urljoin("http://host/", path).removeprefix("http://host")
+    if _DOT_SEGMENT.search(path):
+        # As a relative one: of two slashes at its front, what follows would be taken for a host.
+        path = urljoin("http://host/", f".{path}").removeprefix("http://host")
     path = quote(path, safe=_PATH_SAFE)
     return f"{path}?{quote(parts.query, safe=_PATH_SAFE + '?')}" if parts.query else path
 
