@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
+from grokdist.transfer.read_buffer import ReadBuffers
 from grokdist.transfer.sources.http_direct import DirectConnections
 from grokdist.transfer.stop import Stop
 
@@ -56,6 +57,7 @@ class Kept:
     def __init__(self, connections: int) -> None:
         self.pool = urllib3.PoolManager(maxsize=connections)
         self.direct = DirectConnections(connections, connect_timeout=10.0, read_timeout=30.0)
+        self.buffers = ReadBuffers(_BLOCK)
         self.of_thread = threading.local()
 
     def close(self) -> None:
@@ -89,10 +91,9 @@ def by_http_client(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     if connection is None:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
         kept.of_thread.connection = connection
-        kept.of_thread.buffer = memoryview(bytearray(_BLOCK))
     connection.request("GET", parts.path)
     response = connection.getresponse()
-    buffer = kept.of_thread.buffer
+    buffer = kept.buffers.own
     while count := response.readinto(buffer):
         yield buffer[:count]
 
@@ -100,9 +101,7 @@ def by_http_client(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
 def by_direct(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     """``grokdist.transfer.sources.http_direct``: one buffer, from the socket, a block a call."""
     response = kept.direct.ask(url, {}, Stop())
-    buffer = getattr(kept.of_thread, "buffer", None)
-    if buffer is None:
-        buffer = kept.of_thread.buffer = memoryview(bytearray(_BLOCK))
+    buffer = kept.buffers.own
     while count := response.read_into(buffer):
         yield buffer[:count]
     response.finish()
