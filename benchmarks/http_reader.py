@@ -93,17 +93,17 @@ def by_http_client(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
         kept.of_thread.connection = connection
     connection.request("GET", parts.path)
     response = connection.getresponse()
-    buffer = kept.buffers.own
-    while count := response.readinto(buffer):
-        yield buffer[:count]
+    with kept.buffers.lent() as buffer:
+        while count := response.readinto(buffer):
+            yield buffer[:count]
 
 
 def by_direct(kept: Kept, url: str) -> Iterator[bytes | memoryview]:
     """``grokdist.transfer.sources.http_direct``: one buffer, from the socket, a block a call."""
     response = kept.direct.ask(url, {}, Stop())
-    buffer = kept.buffers.own
-    while count := response.read_into(buffer):
-        yield buffer[:count]
+    with kept.buffers.lent() as buffer:
+        while count := response.read_into(buffer):
+            yield buffer[:count]
     response.finish()
 
 

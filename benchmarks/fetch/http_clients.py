@@ -18,6 +18,7 @@ GROKDIST = "grokdist, https"
 NO_TREES = "grokdist, https, --no-trees"
 PLAIN = "plain reader"
 """As little as receiving, hashing and writing takes: no sync, no trees, nothing to go on from."""
+_CURL_SYNC = 'curl -s -K "$0" && find "$1" -type f -exec sync {} +'
 VERIFIED = '"verified": true'
 """What a fetch prints when every file is right, in place and in the receipt; trees may follow."""
 
@@ -38,6 +39,18 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
             name=CURL,
             checks="nothing",
             command=lambda out: ["curl", "-s", "-K", str(_curl_list(payload, url, out, home))],
+            missing=missing("curl"),
+        ),
+        Contestant(
+            name="curl, then sync",
+            checks="nothing, fsync",
+            command=lambda out: [
+                "sh",
+                "-c",
+                _CURL_SYNC,
+                str(_curl_list(payload, url, out, home)),
+                str(out),
+            ],
             missing=missing("curl"),
         ),
         Contestant(
@@ -80,6 +93,11 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
             name=PLAIN,
             checks="SHA-256 as it arrives",
             command=lambda out: [*reader, str(out)],
+        ),
+        Contestant(
+            name="plain reader, durable",
+            checks="SHA-256 as it arrives, fsync",
+            command=lambda out: [*reader, str(out), "--durable"],
         ),
         Contestant(
             name=GROKDIST,

@@ -20,6 +20,8 @@ from benchmarks.fetch.tools import missing
 from grokdist.transfer.tracker import Tracker
 
 BARE = "libtorrent alone"
+HASHING = "libtorrent, then SHA-256"
+"""As little as a second digest takes, begun when a file is complete: nothing synced or kept."""
 GROKDIST = "grokdist, torrent"
 NO_TREES = "grokdist, torrent, --no-trees"
 
@@ -134,6 +136,12 @@ def swarm_clients(payload: Payload, swarm: Swarm, home: Path) -> list[Contestant
             name=BARE,
             checks="SHA-1 of pieces",
             command=lambda out: bare_leech(swarm, out),
+            payload_below=payload.name,
+        ),
+        Contestant(
+            name=HASHING,
+            checks="SHA-1 of pieces, SHA-256",
+            command=lambda out: [*bare_leech(swarm, out), "--sha256"],
             payload_below=payload.name,
         ),
         Contestant(

@@ -133,7 +133,6 @@ def _link(
             replace(entry, path=temporary),
             stop=worker.stop,
             on_bytes=lambda _, count: progress.advance(DISK, entry.path, count),
-            buffer=worker.buffer,
             keep=worker.keep,
         )
         if found is None or not found.ok or found.mark is None:

@@ -22,6 +22,7 @@ from grokdist.catalog.paths import check_paths
 from grokdist.errors import StoreError, UnsafePathError, UsageError
 from grokdist.transfer.front_to_back import read_on
 from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.trust.merkle import hash_blocks, root
@@ -106,7 +107,7 @@ def _hashed(
         fd = tree.open(path, os.O_RDONLY)
     except OSError as error:
         raise StoreError(f"cannot read {tree.path(path)}: {error.strerror}") from error
-    with os.fdopen(fd, "rb", buffering=0):
+    with os.fdopen(fd, "rb", buffering=0), MIB_BUFFERS.lent() as buffer:
         before = os.fstat(fd)
         size = before.st_size
         sha256 = hashlib.sha256()
@@ -114,7 +115,7 @@ def _hashed(
         blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         leaves: list[bytes] = []
         try:
-            for data in read_on(fd, 0, size, worker.buffer, keep=worker.keep):
+            for data in read_on(fd, 0, size, buffer, keep=worker.keep):
                 if worker.stop.is_set():
                     raise HashingStoppedError(f"hashing of {path} was interrupted")
                 sha256.update(data)

@@ -27,20 +27,28 @@ _AHEAD = 4 << 20
 def read_on(
     fd: int, start: int, end: int, buffer: memoryview, *, keep: bool = True
 ) -> Iterator[memoryview]:
-    """Read a range of a file a MiB at a time; ends early where the file does.
+    """Read a range of a file a MiB at a time, one that fits the buffer at once.
+
+    Ends early where the file does.
 
     Args:
         fd: the file.
         start: offset of the first byte.
         end: offset behind the last.
-        buffer: a MiB, or as much as the range if that is less; each piece is in it until the next.
+        buffer: a MiB or more; each piece is in it until the next.
         keep: leave what was read in the page cache; see ``fits_the_cache``.
 
     Raises:
         OSError: the disk cannot read them.
     """
-    if end - start > SPAN:
-        read_ahead(fd, start, end)
+    if end - start <= len(buffer):
+        count = read_full(fd, buffer[: end - start], start)
+        if count:
+            yield buffer[:count]
+        if not keep:
+            let_go(fd, start, end - start)
+        return
+    read_ahead(fd, start, end)
     for block in range(start, end, _AHEAD):
         after = min(block + _AHEAD, end)
         if after < end:

@@ -1,9 +1,9 @@
 """Hashing of files that are on disk: several at once, bounded memory, no file read twice.
 
-Hashing lets go of the interpreter lock, so threads use all cores; each has one buffer of a MiB,
-which stays in its core's cache. Files are read through the page cache, from front to back. Direct
-reads are slower; a memory map is no faster, and would let whoever cuts a file short end this
-process.
+Hashing lets go of the interpreter lock, so threads use all cores; each has a buffer of a MiB at a
+time, which stays in its core's cache. Files are read through the page cache, from front to back.
+Direct reads are slower; a memory map is no faster, and would let whoever cuts a file short end
+this process.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from grokdist.catalog.manifest import FileEntry
 from grokdist.errors import GrokdistError, UnsafePathError
 from grokdist.transfer.front_to_back import fits_the_cache, read_on
 from grokdist.transfer.part_files import expected_digest
-from grokdist.transfer.read_buffer import read_buffer
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
-from grokdist.transfer.trees import LARGEST, SPAN
+from grokdist.transfer.trees import LARGEST
 from grokdist.trust.digest import StreamHasher
 from grokdist.trust.merkle import hash_blocks
 
@@ -78,7 +78,6 @@ def check_file(
     *,
     stop: threading.Event,
     on_bytes: Callable[[str, int], None],
-    buffer: memoryview | None = None,
     keep: bool = True,
     keep_tree: bool = False,
 ) -> FileCheck | None:
@@ -91,7 +90,6 @@ def check_file(
         entry: what the file should be.
         stop: ends the hashing when it is set.
         on_bytes: told path and bytes, as it goes on.
-        buffer: a MiB to read into; None for one of its own.
         keep: leave the file in the page cache.
         keep_tree: build the file's tree from the same bytes, a second hash beside the first, and
             keep it where the file is right.
@@ -121,8 +119,7 @@ def check_file(
             )
         hasher = StreamHasher(expected.algorithm, entry.size)
         keeper = stack.enter_context(_TreeKeeper(tree, entry)) if keep_tree else None
-        if buffer is None or len(buffer) < min(SPAN, entry.size):
-            buffer = read_buffer(min(SPAN, entry.size))
+        buffer = stack.enter_context(MIB_BUFFERS.lent())
         pieces = read_on(fd, 0, entry.size, buffer, keep=keep)
         while True:
             if stop.is_set():
@@ -175,7 +172,6 @@ def check_files(
                 entry,
                 stop=worker.stop,
                 on_bytes=on_bytes,
-                buffer=worker.buffer,
                 keep=worker.keep,
                 keep_tree=keep_trees,
             ),
@@ -190,12 +186,10 @@ class Worker:
     """What a thread brings to each of its tasks.
 
     Attributes:
-        buffer: a MiB of its own.
         stop: set when the results are no longer wanted.
         keep: what the tasks read can stay in the page cache.
     """
 
-    buffer: memoryview
     stop: threading.Event
     keep: bool = True
 
@@ -230,7 +224,7 @@ def in_parallel(
     results: queue.SimpleQueue[_Result[_T] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
-        worker = Worker(buffer=read_buffer(SPAN), stop=stop, keep=keep)
+        worker = Worker(stop=stop, keep=keep)
         try:
             while not stop.is_set():
                 with lock:

@@ -17,6 +17,7 @@ from grokdist.transfer.front_to_back import read_on
 from grokdist.transfer.hashing import Task, Worker, default_jobs, in_parallel
 from grokdist.transfer.model_files import Listing, ModelFiles
 from grokdist.transfer.progress import DISK, Progress
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tail import in_order
 from grokdist.transfer.tree import StatMark
@@ -154,10 +155,11 @@ def _digest(
     """The digest of a byte range of an open file, and how far it could be read."""
     hasher = algorithm.new()
     at = span.start
-    for data in read_on(fd, span.start, end, worker.buffer, keep=worker.keep):
-        if worker.stop.is_set():
-            raise HashingStoppedError(f"hashing of {span.path} was interrupted")
-        hasher.update(data)
-        on_bytes(len(data))
-        at += len(data)
+    with MIB_BUFFERS.lent() as buffer:
+        for data in read_on(fd, span.start, end, buffer, keep=worker.keep):
+            if worker.stop.is_set():
+                raise HashingStoppedError(f"hashing of {span.path} was interrupted")
+            hasher.update(data)
+            on_bytes(len(data))
+            at += len(data)
     return hasher.digest(), at

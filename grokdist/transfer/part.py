@@ -35,7 +35,7 @@ from grokdist.transfer.part_files import (
 )
 from grokdist.transfer.part_state import PartState, StateFile, Written
 from grokdist.transfer.ranges import Range, RangeMap, gaps
-from grokdist.transfer.read_buffer import ReadBuffers
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.writeback import begin_writeback
 from grokdist.trust.digest import Algorithm, StreamHasher
@@ -48,9 +48,6 @@ WRITE_BACK_EVERY = 8 << 20
 
 WRITE_BACK_LEAST = 1 << 20
 """Bytes at the end of a segment with which it is to begin; less is left to the ``fsync``."""
-
-_BLOCK = 1 << 20
-_buffers = ReadBuffers(_BLOCK)
 
 
 class Segment:
@@ -111,6 +108,13 @@ class Segment:
     def place(self, data: bytes | bytearray | memoryview) -> None:
         """Write the next bytes, as ``append`` does; ``arrived`` counted them already."""
         self._part.write(self, memoryview(data))
+
+    def begin_writeback(self, upto: int) -> None:
+        """Have the disk begin with bytes up to ``upto`` that somebody else wrote to ``path``.
+
+        The sync before the file gets its name then finds little to do.
+        """
+        self._part.begin_writeback(self._offset, upto - self._offset)
 
     def adopt(self, upto: int) -> None:
         """Count bytes up to ``upto`` that somebody else wrote to ``path``, and hash them.
@@ -585,7 +589,7 @@ class Part:
         steps over the numbers of files just removed, one by one, whenever it makes one.
         """
         try:
-            os.link(self.path, other)
+            os.link(f"{self._tree.directory}/{part_name(self.entry.path)}", other)
         except OSError:
             return False
         if not _same_file(self._fd, other):
@@ -679,7 +683,8 @@ class Part:
                     continue
                 if data is not None and self._hashed < at:
                     upto = min(upto, at)
-                self._hash_from_disk(_buffers.own[: upto - self._hashed])
+                with MIB_BUFFERS.lent() as buffer:
+                    self._hash_from_disk(buffer[: upto - self._hashed])
         finally:
             if turn:
                 with self._lock:

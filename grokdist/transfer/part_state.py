@@ -83,6 +83,7 @@ class StateFile:
         self._turn = {True: _DURABLE[0], False: _VOLATILE[0]}
         self._fd = -1
         self._here = True
+        self._anew = False
 
     def load(self) -> PartState | None:
         """The newest whole slot; None where there is none, or it makes no sense.
@@ -137,18 +138,14 @@ class StateFile:
 
     def _open(self) -> None:
         if self._fd < 0:
-            flags = os.O_RDWR | os.O_CREAT
+            flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if self._anew else 0)
             self._fd = self._tree.open(self._name, flags, create_folders=True)
             self._here = True
+            self._anew = False
 
     def forget(self) -> None:
-        """Begin without what an earlier process left.
-
-        Raises:
-            UnsafePathError: something else than a regular file stands there.
-        """
-        self._here = _read(self._tree, self._name) is not None
-        self.remove()
+        """Begin without what an earlier process left, once there is something to note."""
+        self._here, self._anew = False, True
 
     def remove(self) -> None:
         """Remove the file, if there is one."""

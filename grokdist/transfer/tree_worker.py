@@ -21,13 +21,10 @@ from typing import Any, BinaryIO
 
 from grokdist.errors import GrokdistError
 from grokdist.transfer.front_to_back import read_on
-from grokdist.transfer.read_buffer import ReadBuffers
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
-from grokdist.transfer.trees import SPAN
 from grokdist.trust.merkle import hash_blocks
-
-_buffers = ReadBuffers(SPAN)
 
 
 class BuildFailedError(GrokdistError):
@@ -103,9 +100,9 @@ def build(
         before = _content_mark(StatMark.of(os.fstat(fd)))
         if before.size != size or (mark is not None and _content_mark(mark) != before):
             raise BuildFailedError(f"{path} is not the file that was hashed")
-        with TreeWriter(tree, path, size) as writer:
+        with TreeWriter(tree, path, size) as writer, MIB_BUFFERS.lent() as buffer:
             done = 0
-            for data in read_on(fd, 0, size, _buffers.own, keep=keep):
+            for data in read_on(fd, 0, size, buffer, keep=keep):
                 if gone():
                     raise ParentGoneError("the parent is gone")
                 writer.append(hash_blocks(data))

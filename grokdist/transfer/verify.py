@@ -214,9 +214,7 @@ class _Run:
     def _whole(self, entry: FileEntry) -> Task[_Outcome]:
         def task(worker: Worker) -> _Outcome:
             self._progress.file_begun(entry.path, size=entry.size, have=0)
-            return self._examined(
-                entry, worker.stop, self._read, buffer=worker.buffer, keep=worker.keep
-            )
+            return self._examined(entry, worker.stop, self._read, keep=worker.keep)
 
         return task
 
@@ -226,7 +224,6 @@ class _Run:
         stop: threading.Event,
         on_bytes: Callable[[str, int], None],
         *,
-        buffer: memoryview | None = None,
         keep: bool = True,
     ) -> _Outcome:
         """Hash a file; where it is wrong, find out where."""
@@ -235,7 +232,6 @@ class _Run:
             entry,
             stop=stop,
             on_bytes=on_bytes,
-            buffer=buffer,
             keep=keep,
             keep_tree=self._lacks_tree(entry),
         )

@@ -127,7 +127,7 @@ def test_a_file_that_was_written_just_now_is_waited_for(
             waited.append(timeout or 0)
             return True
 
-    worker = Worker(buffer=memoryview(bytearray(1 << 20)), stop=Stop())
+    worker = Worker(stop=Stop())
     place = LocalSource(copy).place(ENTRIES[0])
     assert place is not None
     clock = adopt._Clock(tree)

@@ -54,6 +54,19 @@ def test_every_byte_of_a_range_once_a_mib_at_a_time(file: Path, start: int, end:
     assert all(len(piece) == MIB for piece in pieces[:-1])
 
 
+@pytest.mark.parametrize("size", [0, 1, MIB, MIB + MIB // 4])
+def test_what_fits_the_buffer_comes_at_once(file: Path, size: int, advice: Advice) -> None:
+    buffer = memoryview(bytearray(MIB + MIB // 4))
+    with file.open("rb") as stream:
+        reads = read_on(stream.fileno(), 7, 7 + size, buffer, keep=False)
+        pieces = [bytes(data) for data in reads]
+        assert pieces == ([file.read_bytes()[7 : 7 + size]] if size else [])
+        assert advice == [(7, size, os.POSIX_FADV_DONTNEED)]
+        advice.clear()
+        more = read_on(stream.fileno(), 0, len(buffer) + 1, buffer)
+        assert [len(data) for data in more] == [MIB, MIB // 4 + 1]
+
+
 @pytest.mark.parametrize("size", [0, 1, 3 * MIB, SIZE - 1])
 def test_a_file_that_ends_early_ends_the_reading(file: Path, size: int) -> None:
     data = file.read_bytes()[:size]

@@ -69,18 +69,6 @@ def test_closing_stops_the_threads_and_waits_for_them() -> None:
     assert threading.active_count() == before
 
 
-def test_each_thread_has_a_buffer_of_its_own() -> None:
-    gate = threading.Barrier(3)
-
-    def buffer(worker: Worker) -> tuple[int, int]:
-        gate.wait(20)
-        return id(worker.buffer.obj), len(worker.buffer)
-
-    found = set(in_parallel([buffer] * 3, jobs=3))
-    assert len(found) == 3
-    assert {length for _, length in found} == {SPAN}
-
-
 def test_jobs_follow_the_cores_that_may_be_used() -> None:
     assert cores() <= default_jobs() <= 2 * cores()
 

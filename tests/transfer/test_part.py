@@ -668,8 +668,10 @@ class TestDisk:
             lambda path, _: os.mkfifo(path)]
 )  # fmt: skip
 def test_what_is_no_file_in_its_place_is_refused(
-    tmp_path: Path, name: str, put: Callable[[Path, Path], None]
+    tmp_path: Path, name: str, put: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Of a smaller file nothing is noted.
+    monkeypatch.setattr(part_module, "SAVE_EVERY", 50_000)
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")
     model = tmp_path / "model"

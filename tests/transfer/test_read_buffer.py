@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,11 +32,38 @@ def test_a_file_is_read_into_it(tmp_path: Path) -> None:
     assert buffer == path.read_bytes()
 
 
-def test_each_thread_keeps_one_of_its_own() -> None:
+def test_what_was_given_back_last_is_lent_first() -> None:
     buffers = ReadBuffers(5000)
-    buffers.own[:] = bytes(range(250)) * 20
-    with ThreadPoolExecutor(1) as pool:
-        theirs = pool.submit(lambda: buffers.own).result()
-        assert pool.submit(lambda: buffers.own).result() is theirs
-    assert bytes(theirs) == bytes(5000)
-    assert bytes(buffers.own) == bytes(range(250)) * 20
+    with buffers.lent() as first, buffers.lent() as second:
+        assert first is not second
+        assert len(first) == len(second) == 5000
+        first[:] = bytes(range(250)) * 20
+        assert bytes(second) == bytes(5000)
+    with buffers.lent() as again:
+        assert again is first
+        with buffers.lent() as other:
+            assert other is second
+
+
+def test_no_two_threads_have_one_at_once() -> None:
+    buffers = ReadBuffers(64)
+
+    def use(number: int) -> bool:
+        with buffers.lent() as buffer:
+            for _ in range(200):
+                buffer[:] = bytes([number]) * 64
+                time.sleep(0)
+                if bytes(buffer) != bytes([number]) * 64:
+                    return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(use, range(64)))
+
+
+def test_one_that_was_in_use_when_something_went_wrong_comes_back() -> None:
+    buffers = ReadBuffers(64)
+    with pytest.raises(OSError, match="gone"), buffers.lent() as first:
+        raise OSError("gone")
+    with buffers.lent() as again:
+        assert again is first

@@ -180,10 +180,9 @@ class HttpStream:
         stop: Stop,
     ) -> bool:
         """Take ``count`` bytes after ``skip``; True where the connection is given back."""
-        buffer = self._buffers.own
         block: int = getattr(self._pace, "block", _FIRST_BLOCK)
         # A thread that waits in recv() sees no event: shutting the socket down wakes it.
-        with stop.waking(response.shutdown):
+        with stop.waking(response.shutdown), self._buffers.lent() as buffer:
             while (wanted := skip or min(count, to.remaining)) and not stop.is_set():
                 size = wanted if wanted <= block + block // _REST else block
                 try:

@@ -27,14 +27,13 @@ from grokdist.errors import (
     UsageError,
 )
 from grokdist.transfer.part import Segment
-from grokdist.transfer.read_buffer import ReadBuffers
+from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.reflink import reflink
 from grokdist.transfer.sources.base import AnyRange
 from grokdist.transfer.sources.folder import Folder, Place
 from grokdist.transfer.stop import Stop
 
 _BLOCK = 1 << 20
-_buffers = ReadBuffers(_BLOCK)
 
 
 def bundled(location: str) -> Path:
@@ -154,16 +153,16 @@ class LocalSource(AnyRange):
 
     def _copy(self, fd: int, entry: FileEntry, segment: Segment, size: int, stop: Stop) -> None:
         upto = size if size == entry.size else _first_hole(fd, size)
-        buffer = _buffers.own
-        while segment.remaining and not stop.is_set():
-            room = min(segment.remaining, upto - segment.offset, len(buffer))
-            try:
-                count = os.preadv(fd, [buffer[: max(room, 0)]], segment.offset)
-            except OSError as error:
-                raise self._error(entry, f"cannot be read: {error.strerror}") from error
-            if not count:
-                raise self._error(entry, f"ends at {segment.offset} of {entry.size} bytes")
-            segment.append(buffer[:count])
+        with MIB_BUFFERS.lent() as buffer:
+            while segment.remaining and not stop.is_set():
+                room = min(segment.remaining, upto - segment.offset, len(buffer))
+                try:
+                    count = os.preadv(fd, [buffer[: max(room, 0)]], segment.offset)
+                except OSError as error:
+                    raise self._error(entry, f"cannot be read: {error.strerror}") from error
+                if not count:
+                    raise self._error(entry, f"ends at {segment.offset} of {entry.size} bytes")
+                segment.append(buffer[:count])
 
     def _error(self, entry: FileEntry, reason: str) -> SourceError:
         return SourceError(reason, source=self.name, path=entry.path, permanent=True)

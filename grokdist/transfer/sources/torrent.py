@@ -22,7 +22,6 @@ from grokdist.transfer.sources.torrent_invitation import Invitation
 from grokdist.transfer.sources.torrent_membership import Membership, Seat
 from grokdist.transfer.sources.torrent_settings import SwarmSettings
 from grokdist.transfer.sources.torrent_swarm import SwarmStatus
-from grokdist.transfer.writeback import begin_writeback
 
 _STEP = 8 << 20
 _STEP_S = 1.0
@@ -162,8 +161,10 @@ class TorrentSource(AnyRange):
             if shared and segment.end < file.size:
                 swarm.leave_tail(file, segment.end)
             here = swarm.contiguous(file, segment.offset)
+            asked = swarm.want(file, here, segment.end)
             # Awake at half the window, so that it moves on before peers run out of it.
-            goal = min(segment.end, here + (swarm.want(file, here, segment.end) - here + 1) // 2)
+            last = asked >= segment.end and segment.end - here <= _STEP
+            goal = segment.end if last else min(segment.end, here + (asked - here + 1) // 2)
             seat.pump.wait_until(
                 lambda goal=goal: swarm.contiguous(file, segment.offset) >= goal,  # type: ignore[misc]
                 seconds=_POLL_S,
@@ -174,7 +175,8 @@ class TorrentSource(AnyRange):
             here = min(swarm.contiguous(file, segment.offset), segment.end)
             come = here - segment.offset
             if here == segment.end or come >= _STEP or (come and now - hashed >= _STEP_S):
-                swarm.want(file, here, segment.end)
+                if here < segment.end:
+                    swarm.want(file, here, segment.end)
                 swarm.flush()
                 self._take(seat, segment, here, stop, shared=shared)
                 heard = hashed = time.monotonic()
@@ -188,13 +190,12 @@ class TorrentSource(AnyRange):
     def _take(
         self, seat: Seat, segment: Segment, upto: int, stop: threading.Event, *, shared: bool
     ) -> None:
+        if shared:
+            segment.begin_writeback(upto)
+            segment.adopt(upto)
+            return
         path = seat.storage.path_of(seat.file.index)
         with path.open("rb", buffering=0) as stream:
-            if shared:
-                # The sync before the file gets its name then finds little to do.
-                begin_writeback(stream.fileno(), segment.offset, upto - segment.offset)
-                segment.adopt(upto)
-                return
             stream.seek(segment.offset)
             while segment.offset < min(upto, segment.end) and not stop.is_set():
                 block = stream.read(min(_BLOCK, upto - segment.offset))

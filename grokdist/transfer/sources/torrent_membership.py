@@ -222,6 +222,8 @@ class Membership:
         if self._active:
             return False
         with self._saving:
+            # What it still holds in memory would come back into the folder.
+            joined.swarm.halt()
             joined.swarm.close()
             joined.storage.clear()
         self._joined = None

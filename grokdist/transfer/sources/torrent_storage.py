@@ -58,9 +58,12 @@ class SwarmStorage:
         With the hard link left in place, its removal at the end would change the file's ctime.
         """
         link = self.path_of(index)
-        temporary = link.with_name(f"{link.name}-final")
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(self._directory / path)
+        temporary, target = self.folder / f"{index}-final", self._directory / path
+        try:
+            temporary.symlink_to(target)
+        except FileExistsError:
+            temporary.unlink()
+            temporary.symlink_to(target)
         temporary.replace(link)
 
     def take_up(self, files: TorrentFiles, names: Mapping[int, str], pieces: Pieces) -> Pieces:

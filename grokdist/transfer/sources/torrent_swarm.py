@@ -101,6 +101,7 @@ class Swarm:
         self._files = files
         self._have = bytearray(files.pieces)
         self._windows: dict[int, range] = {}
+        self._wanting: dict[int, int] = {}
         self._cut: dict[int, int] = {}
         self._progress: list[int] = [0] * files.count
         self._progress_at = 0.0
@@ -108,7 +109,7 @@ class Swarm:
         self._flushes = 0
         self._asking = itertools.count()
         self._flushed = -1
-        self._checked = False
+        self._checked = self._halted = False
         self._error: OSError | str | None = None
         self._barrier = threading.Lock()
         self._selection = threading.Lock()
@@ -125,6 +126,7 @@ class Swarm:
         if first is not None:
             pieces = self.pieces_of(first[0], start=first[1])[:_WINDOW_PIECES]
             self._windows[first[0].index] = pieces
+            self._wanting = dict.fromkeys(pieces, 1)
             priorities[pieces.start : pieces.stop] = [_PRIORITY] * len(pieces)
         params.piece_priorities = priorities
         # What an earlier process brought is not new; what comes while libtorrent begins is.
@@ -188,9 +190,7 @@ class Swarm:
             before = self._windows.get(file.index, range(0))
             # A window that shrank would drop pieces that are on their way.
             window = range(pieces.start, max(stop, min(before.stop, pieces.stop)))
-            if window != before:
-                self._windows[file.index] = window
-                self._select({*before, *window})
+            self._select(file, window)
         return min(file.size, window.stop * size - file.offset)
 
     def leave_tail(self, file: TorrentFile, cut: int) -> None:
@@ -225,7 +225,8 @@ class Swarm:
     def leave(self, file: TorrentFile) -> None:
         """Want ``file`` no longer; what is here stays, to be given to others."""
         with self._selection:
-            self._select(self._windows.pop(file.index, range(0)))
+            self._select(file, range(0))
+            self._windows.pop(file.index, None)
 
     def received(self, file: TorrentFile) -> int:
         """Bytes of ``file`` that have come; of pieces that are not complete, half a second ago."""
@@ -331,22 +332,46 @@ class Swarm:
         if self._error is not None:
             raise SourceError(self._error, source="torrent", permanent=True)
 
+    def halt(self) -> None:
+        """Hang up on every peer, and return once nothing more will be written.
+
+        Raises:
+            OSError: the disk refused.
+            SourceError: it takes longer than a minute.
+        """
+        self._handle.pause()
+        self._await(lambda: self._halted, "stop")
+
     def close(self) -> None:
-        """Leave the swarm; libtorrent lets go of the files."""
+        """Leave the swarm; libtorrent lets go of the files, soon or when its session ends."""
         self.closed = True
         self._pump.leave(self._on_alert)
         with contextlib.suppress(RuntimeError):
             self._session.remove_torrent(self._handle)
 
-    def _select(self, pieces: Iterable[int]) -> None:
-        """Say of ``pieces`` whether they are wanted: of a neighbour's window they may be."""
-        windows = tuple(self._windows.values())
-        self._handle.prioritize_pieces(
-            [
-                (piece, _PRIORITY if any(piece in window for window in windows) else 0)
-                for piece in pieces
-            ]
-        )
+    def _select(self, file: TorrentFile, window: range) -> None:
+        """Want the pieces of ``window`` for ``file``, and no others but those that others want.
+
+        libtorrent is told of those that are not here and change: each time it is told anything
+        it looks at every piece of every peer.
+        """
+        before = self._windows.get(file.index, range(0))
+        self._windows[file.index] = window
+        change: list[tuple[int, int]] = []
+        for piece in window:
+            if piece not in before:
+                count = self._wanting[piece] = self._wanting.get(piece, 0) + 1
+                if count == 1 and not self._have[piece]:
+                    change.append((piece, _PRIORITY))
+        for piece in before:
+            if piece not in window:
+                self._wanting[piece] -= 1
+                if not self._wanting[piece]:
+                    del self._wanting[piece]
+                    if not self._have[piece]:
+                        change.append((piece, 0))
+        if change:
+            self._handle.prioritize_pieces(change)
 
     def _await(
         self, ready: Callable[[], bool], what: str, *, seconds: float = _ALERT_TIMEOUT_S
@@ -371,6 +396,8 @@ class Swarm:
                 # What an earlier process left, as far as libtorrent took it.
                 self._recount()
                 self._checked = True
+            case lt.torrent_paused_alert():
+                self._halted = True
             case lt.state_update_alert():
                 self._on_status(alert.status)
             case lt.hash_failed_alert():
