@@ -18,6 +18,8 @@ GROKDIST = "grokdist, https"
 NO_TREES = "grokdist, https, --no-trees"
 PLAIN = "plain reader"
 """As little as receiving, hashing and writing takes: no sync, no trees, nothing to go on from."""
+DURABLE = "plain reader, durable"
+"""The same, with every file on the disk at its exit."""
 _CURL_SYNC = 'curl -s -K "$0" && find "$1" -type f -exec sync {} +'
 VERIFIED = '"verified": true'
 """What a fetch prints when every file is right, in place and in the receipt; trees may follow."""
@@ -95,7 +97,7 @@ def http_clients(payload: Payload, web: Web, peers: Peers, home: Path) -> list[C
             command=lambda out: [*reader, str(out)],
         ),
         Contestant(
-            name="plain reader, durable",
+            name=DURABLE,
             checks="SHA-256 as it arrives, fsync",
             command=lambda out: [*reader, str(out), "--durable"],
         ),

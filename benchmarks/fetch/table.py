@@ -27,6 +27,16 @@ _REFERENCE = {
     "both": both.HTTP,
     "verify": verifiers.HASHER,
 }
+_HTTP_ASKED = ((http_clients.HF, 3.0), (http_clients.ARIA2, 2.0), (http_clients.CURL, 0.8))
+_SWARM_ASKED = (
+    (swarm_clients.BARE, 0.9),
+    *((client, 1.0) for client in ("aria2c", "transmission-cli", "qbittorrent-nox")),
+)
+_LEAST = {
+    "http": ((http_clients.PLAIN, http_clients.DURABLE), http_clients.NO_TREES, _HTTP_ASKED),
+    "swarm": ((swarm_clients.HASHING,), swarm_clients.NO_TREES, _SWARM_ASKED),
+}
+"""By the kind of a contest: who does the least of the same work, ours, and what is asked of it."""
 _MEMORY_MB = 300
 _START_S = 2.0
 
@@ -45,6 +55,18 @@ processes, a 10^9 bytes of payload; memory is the highest resident sum of its pr
 runs once a round, on the same bytes, from a page-cached nginx or one seed on loopback.
 """
 
+_LIMITS = """\
+## What limits it
+
+Beside everyone else ran the least that does the same work, with no engine around it: a reader over
+`http.client` that writes and hashes (and, where it is durable, has every file synced at its exit),
+and bare libtorrent with a SHA-256 of each file once that is complete. Where these miss a
+bar, no engine in the same language that does as much can meet it on that machine. The last column
+is ours, without trees, to them: what is lost to all that an engine does besides.
+
+| who | MB/s | of what is asked | ours to it |
+|---|---|---|---|"""
+
 
 def render(results: Mapping[str, Any]) -> str:
     """The whole page."""
@@ -54,6 +76,7 @@ def render(results: Mapping[str, Any]) -> str:
     parts = [
         _HEAD.format(command="\n    ".join(commands), versions=versions),
         "## Bars\n\n| what | asked | measured | |\n|---|---|---|---|\n" + "".join(_bars(groups)),
+        _limits(groups),
     ]
     parts += [
         _section(name, title, groups[name]) for name, title in _TITLES.items() if name in groups
@@ -126,13 +149,11 @@ def _row(figures: Mapping[str, Any], reference: float | None) -> str:
 
 def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
     for name in ("http-large", "http-small"):
-        asked = ((http_clients.HF, 3.0), (http_clients.ARIA2, 2.0), (http_clients.CURL, 0.8))
-        for ours in (http_clients.PLAIN, http_clients.GROKDIST, http_clients.NO_TREES):
-            yield from _bars_against(groups, name, ours, asked)
+        for ours in (http_clients.GROKDIST, http_clients.NO_TREES):
+            yield from _bars_against(groups, name, ours, _HTTP_ASKED)
     for name in ("swarm-large", "swarm-small"):
-        others = (("aria2c", 1.0), ("transmission-cli", 1.0), ("qbittorrent-nox", 1.0))
         for ours in (swarm_clients.GROKDIST, swarm_clients.NO_TREES):
-            yield from _bars_against(groups, name, ours, ((swarm_clients.BARE, 0.9), *others))
+            yield from _bars_against(groups, name, ours, _SWARM_ASKED)
     links = [_rate(groups, "both", each) for each in (both.HTTP, both.SWARM)]
     slower = min((each for each in links if each), default=None)
     yield from _bar("Both at once / R", 1.9, _rate(groups, "both", both.BOTH), slower)
@@ -164,6 +185,25 @@ def _bars(groups: Mapping[str, Any]) -> Iterator[str]:
                     f"| Memory, {_TITLES[name]}, {each['name']} | ≤ {_MEMORY_MB} MB"
                     f" | {each['peak']:.0f} MB | {met} |\n"
                 )
+
+
+def _limits(groups: Mapping[str, Any]) -> str:
+    """What the least that does the same work reaches, and ours of that."""
+    rows = []
+    for name, title in _TITLES.items():
+        who, ours, asked = _LEAST.get(name.partition("-")[0], ((), "", ()))
+        for least in who:
+            rate, reached = _rate(groups, name, least), _rate(groups, name, ours)
+            theirs = [(peer, factor, _rate(groups, name, peer)) for peer, factor in asked]
+            if not rate or not reached:
+                continue
+            bars = ", ".join(
+                f"{rate / other:.2f} of {factor:g} ({peer})"
+                for peer, factor, other in theirs
+                if other
+            )
+            rows.append(f"| {title}: {least} | {rate:,.0f} | {bars} | {reached / rate:.2f} |\n")
+    return f"{_LIMITS}\n{''.join(rows)}"
 
 
 def _bars_against(

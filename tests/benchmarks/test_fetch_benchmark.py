@@ -100,9 +100,10 @@ def test_links_are_one_file_and_are_right(tmp_path: Path) -> None:
     assert payload.right(payload.directory) is None
 
 
-def test_bars_say_what_is_met(tmp_path: Path) -> None:
-    def row(name: str, rate: float) -> dict[str, object]:
-        return {
+def page_of(kind: str, rates: dict[str, float]) -> str:
+    """The page of one contest with these rates."""
+    figures = [
+        {
             "name": name,
             "checks": "",
             "missing": None,
@@ -111,7 +112,8 @@ def test_bars_say_what_is_met(tmp_path: Path) -> None:
             "peak": 80.0,
             "first": [],
         }
-
+        for name, rate in rates.items()
+    ]
     group = {
         "when": "",
         "load_before": 0,
@@ -123,9 +125,27 @@ def test_bars_say_what_is_met(tmp_path: Path) -> None:
         "command": "",
         "limit": None,
         "ceilings": {"hash_one": 1.0, "hash_all": 2.0, "copy": 1.0, "write": 1.0},
-        "figures": [row("curl", 1000.0), row("aria2c", 300.0), row("grokdist, https", 790.0)],
+        "figures": figures,
     }
-    page = render({"versions": {}, "groups": {"http-large": group}})
+    return render({"versions": {}, "groups": {kind: group}})
+
+
+def test_bars_say_what_is_met() -> None:
+    page = page_of("http-large", {"curl": 1000.0, "aria2c": 300.0, "grokdist, https": 790.0})
     assert "; load before: 0. 2 cores.\n" in page
     assert "| HTTP, few large files: grokdist, https / curl | 0.8 | 0.79 | missed |" in page
     assert "| HTTP, few large files: grokdist, https / aria2c | 2 | 2.63 | met |" in page
+
+
+def test_the_page_says_what_the_least_reaches_and_what_is_left_of_it() -> None:
+    page = page_of(
+        "swarm-small",
+        {
+            "libtorrent alone": 500.0,
+            "libtorrent, then SHA-256": 400.0,
+            "aria2c": 100.0,
+            "grokdist, torrent, --no-trees": 300.0,
+        },
+    )
+    least = "| Swarm, many small files: libtorrent, then SHA-256 | 400"
+    assert f"{least} | 0.80 of 0.9 (libtorrent alone), 4.00 of 1 (aria2c) | 0.75 |" in page

@@ -232,6 +232,25 @@ class TestAnotherProcess:
         _finish(again)
         assert (tmp_path / "folder/data").read_bytes() == DATA
 
+    @pytest.mark.parametrize("least", [50_000, 1 << 20])
+    def test_what_was_written_down_of_a_part_that_is_gone_is_forgotten(
+        self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch, least: int
+    ) -> None:
+        monkeypatch.setattr(part_module, "SAVE_EVERY", 20_000)
+        gone = Part(tree, ENTRY)
+        for end in range(10_000, SIZE, 10_000):
+            _bring(gone, end - 10_000, end)
+        gone.path.unlink()
+        # Its newest note would be of more than the next part has, and newer than its first.
+        monkeypatch.setattr(part_module, "SAVE_EVERY", least)
+        part = Part(tree, ENTRY)
+        _bring(part, 30_000, SIZE)
+        part.close(keep=True)
+        assert part_bytes(tree, ENTRY) == SIZE - 30_000
+        again = Part(tree, ENTRY)
+        _bring(again, 0, 30_000)
+        _finish(again)
+
     def test_much_is_written_down_without_being_asked(
         self, tree: ModelTree, monkeypatch: pytest.MonkeyPatch
     ) -> None:
