@@ -260,7 +260,8 @@ def test_left_overs_are_dropped_between_files(
         source = swarm_source(made.magnet, model, target, peers=[seeder.port], max_rate=4_000_000)
         part, segment = begin(tree, model.entry("a.bin"), source.name)
         stop = threading.Event()
-        segment.on_bytes = lambda _: stop.set() if segment.offset else None
+        # On a busy machine the first second brings less than may be left over.
+        segment.on_bytes = lambda _: stop.set() if segment.offset > 500_000 else None
         try:
             source.fetch(part.entry, segment, stop)
             part.discard()
