@@ -251,7 +251,7 @@ def test_what_others_write_is_not_written_over(tmp_path: Path, version: TorrentV
 def test_left_overs_are_dropped_between_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = make_model(tmp_path / "source", {"a.bin": 6_000_000, "b.bin": 100_000})
+    model = make_model(tmp_path / "source", {"a.bin": 10_000_000, "b.bin": 100_000})
     monkeypatch.setattr(torrent_membership, "MAX_LEFT_OVER", 100_000)
     monkeypatch.setattr(torrent_membership, "LOOK_EVERY_S", 0.0)
     made = model.torrent()
