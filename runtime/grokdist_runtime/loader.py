@@ -104,8 +104,7 @@ def _load(
         held = _hold(checkpoint, leaves, spec, in_place=True)
         total = _bytes(held)
         read_all(_fills(held), on_bytes=lambda count: on_bytes(count, total))
-        arrays = [each.on_devices() for each in held]
-        weights: Weights[jax.Array] = jax.tree.unflatten(shape, arrays)
+        weights: Weights[jax.Array] = jax.tree.unflatten(shape, _on_devices(held))
         return weights
     return _load_by_layer(checkpoint, tree, spec, on_bytes)
 
@@ -142,12 +141,12 @@ def _load_by_layer(
     with ThreadPoolExecutor(1, thread_name_prefix="layer") as ahead:
         coming = ahead.submit(read, layers[0])
         for layer in range(depth):
-            part = [each.on_devices() for each in coming.result()]
+            part = _on_devices(coming.result())
             coming = ahead.submit(read, layers[layer + 1] if layer + 1 < depth else single)
             # Waiting keeps at most this layer and the one that is being read in main memory.
             stack = jax.block_until_ready(fill_jit(stack, part, np.int32(layer)))
             del part
-        embedding, final_norm = (each.on_devices() for each in coming.result())
+        embedding, final_norm = _on_devices(coming.result())
     return Weights(
         embedding=embedding, final_norm=final_norm, layers=jax.tree.unflatten(shape, stack)
     )
@@ -220,11 +219,13 @@ class _Held:
                 for (stored, box, groups), out in zip(sources, outs, strict=True)
             ]
 
-    def on_devices(self) -> jax.Array:
-        """The array, once all is read; a CPU's devices use the memory as it is."""
-        shards = [
-            jax.device_put(self._arrays[corner], device) for device, corner in self._corners.items()
-        ]
+    @property
+    def shards(self) -> list[tuple[Array, jax.Device]]:
+        """What each device is to hold, once all is read."""
+        return [(self._arrays[corner], device) for device, corner in self._corners.items()]
+
+    def of_shards(self, shards: Sequence[jax.Array]) -> jax.Array:
+        """The array whose shards are on their devices."""
         return jax.make_array_from_single_device_arrays(self._info.shape, self._sharding, shards)
 
 
@@ -237,6 +238,17 @@ def _hold(
     for each in held:
         each.fill(memory)
     return held
+
+
+def _on_devices(held: Sequence[_Held]) -> list[jax.Array]:
+    """The arrays, once all is read, in one call; a CPU's devices use the memory as it is."""
+    parts = [each.shards for each in held]
+    arrays, devices = zip(*itertools.chain.from_iterable(parts), strict=True)
+    shards = iter(jax.device_put(list(arrays), list(devices)))
+    return [
+        each.of_shards(list(itertools.islice(shards, len(part))))
+        for each, part in zip(held, parts, strict=True)
+    ]
 
 
 def _sources(checkpoint: Checkpoint, info: ParamInfo, corner: Corner) -> Iterator[Source]:

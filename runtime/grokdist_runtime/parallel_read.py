@@ -64,38 +64,45 @@ class Fill:
 def read_all(fills: Iterable[Fill], *, on_bytes: Callable[[int], None]) -> None:
     """Fill every array; ``on_bytes`` is told in this thread of bytes as they are read.
 
+    The largest come first. What is small is Python's work more than the kernel's: this thread does
+    it, while the others, which need Python but once in a large read, go on with theirs.
+
     Raises:
         CheckpointError: A part is not here, or a file changed, ended early or cannot be read.
     """
+    largest_first = sorted(fills, key=lambda fill: fill.nbytes, reverse=True)
     threads = min(_MAX_THREADS, max(_MIN_THREADS, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(threads, thread_name_prefix="load")
     running: deque[Future[int]] = deque()
     try:
-        for job in _batches(itertools.chain.from_iterable(map(_jobs, fills))):
-            running.append(pool.submit(job))
-            if len(running) >= 4 * threads:
+        for small, job in _batches(itertools.chain.from_iterable(map(_jobs, largest_first))):
+            while running and (running[0].done() or len(running) >= 4 * threads):
                 on_bytes(running.popleft().result())
+            if small and len(running) >= threads:
+                on_bytes(job())
+            else:
+                running.append(pool.submit(job))
         while running:
             on_bytes(running.popleft().result())
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(jobs: Iterable[tuple[int, Job]]) -> Iterator[Job]:
-    """Large jobs as they are, small ones together: giving one to a thread costs as much as it."""
+def _batches(jobs: Iterable[tuple[int, Job]]) -> Iterator[tuple[bool, Job]]:
+    """Large jobs as they are, small ones together; and whether a job is of small ones."""
     small: list[Job] = []
     size = 0
     for nbytes, job in jobs:
         if nbytes >= _SMALL:
-            yield job
+            yield False, job
             continue
         small.append(job)
         size += nbytes
         if size >= _SMALL:
-            yield functools.partial(_one_by_one, small)
+            yield True, functools.partial(_one_by_one, small)
             small, size = [], 0
     if small:
-        yield functools.partial(_one_by_one, small)
+        yield True, functools.partial(_one_by_one, small)
 
 
 def _one_by_one(jobs: Sequence[Job]) -> int:
@@ -116,10 +123,9 @@ def _piece_jobs(piece: Piece, out: Array) -> Iterator[tuple[int, Job]]:
     nbytes = out.size * dtype.itemsize
     if out.flags.c_contiguous and next(piece.ranges()).nbytes >= min(_SHORTEST_RUN, nbytes):
         flat, done = out.reshape(-1), 0
-        chunk = _CHUNK if out.dtype == dtype else _CONVERTED
         for run in piece.ranges():
-            for start in range(0, run.nbytes, chunk):
-                count = min(chunk, run.nbytes - start)
+            for start in range(0, run.nbytes, _CHUNK):
+                count = min(_CHUNK, run.nbytes - start)
                 part = FileRange(file=run.file, offset=run.offset + start, nbytes=count)
                 place, done = done, done + count // dtype.itemsize
                 yield count, functools.partial(_read, part, dtype, flat[place:done])
@@ -133,10 +139,15 @@ def _read(part: FileRange, dtype: np.dtype[Any], out: Array) -> int:
     """Read a run of elements to where they belong, by way of the cache if they are converted."""
     if out.dtype == dtype:
         _read_bytes(part, out.view(np.uint8).data)
-    else:
-        stored = np.empty(out.shape, dtype)
-        _read_bytes(part, stored.view(np.uint8).data)
-        out[...] = stored
+        return part.nbytes
+    stored = np.empty(min(out.size, _CONVERTED // dtype.itemsize), dtype)
+    for start in range(0, out.size, stored.size):
+        block = stored[: out.size - start]
+        offset = part.offset + start * dtype.itemsize
+        _read_bytes(
+            FileRange(file=part.file, offset=offset, nbytes=block.nbytes), block.view(np.uint8).data
+        )
+        out[start : start + block.size] = block
     return part.nbytes
 
 
