@@ -60,9 +60,9 @@ _LIMITS = """\
 
 Beside everyone else ran the least that does the same work, with no engine around it: a reader over
 `http.client` that writes and hashes (and, where it is durable, has every file synced at its exit),
-and bare libtorrent with a SHA-256 of each file once that is complete. Where these miss a
-bar, no engine in the same language that does as much can meet it on that machine. The last column
-is ours, without trees, to them: what is lost to all that an engine does besides.
+and bare libtorrent with a SHA-256 of each file once that is complete. Where these miss a bar, no
+engine in the same language that does as much can meet it on that machine. The last column is ours,
+without trees, to them: what is lost to all that an engine does besides.
 
 | who | MB/s | of what is asked | ours to it |
 |---|---|---|---|"""
