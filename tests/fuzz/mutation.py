@@ -332,9 +332,11 @@ def _bdecode(data: bytes, at: int, depth: int) -> tuple[Any, int]:
             return values, at + 1
         return dict(zip(values[::2], values[1::2], strict=True)), at + 1
     colon = data.index(b":", at)
-    end = colon + 1 + int(data[at:colon])
-    if end > len(data):
-        raise ValueError("cut short")
+    length = int(data[at:colon])
+    end = colon + 1 + length
+    # A length below zero would lead back to what was read, without an end.
+    if length < 0 or end > len(data):
+        raise ValueError("no such length")
     return data[colon + 1 : end], end
 
 

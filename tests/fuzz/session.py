@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import faulthandler
 import importlib.util
 import json
 import os
@@ -27,6 +28,10 @@ _KEPT = 400
 """Inputs beside the seeds that the plain engine goes on from."""
 
 _WARM = 0.1
+
+_SPARE_S = 240
+"""Seconds beyond its time after which the process says where it is, and ends. An input that hangs
+is given up by the watch; this is for all else, such as a mutation."""
 
 
 class Session:
@@ -152,6 +157,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path)
     wanted = parser.parse_args()
+    faulthandler.dump_traceback_later(wanted.seconds + _SPARE_S, exit=True)
     if wanted.engine == "atheris":
         import atheris
 

@@ -128,7 +128,7 @@ def state_target() -> Target:
     from grokdist.errors import GrokdistError
     from grokdist.transfer import lease, part_state
     from grokdist.trust.receipt import parse_receipt
-    from tests.trust.test_receipt import EXAMPLE
+    from tests.trust.example_receipt import EXAMPLE_RECEIPT
 
     holder = lease.Holder(host="h", pid=1, boot="b", token="t")
     written = {"sources": ["hub:a"], "ranges": [[0, 10, 0]], "sha256": None}
@@ -150,7 +150,7 @@ def state_target() -> Target:
             ours(found or lease._parse(data).pid or None)
 
     seeds = [
-        EXAMPLE.to_json(),
+        EXAMPLE_RECEIPT.to_json(),
         json.dumps(part).encode(),
         json.dumps(
             {"host": holder.host, "pid": holder.pid, "boot": holder.boot, "token": holder.token}

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from grokdist.errors import UsageError
 from tests.fuzz.__main__ import gather
-from tests.fuzz.mutation import any_bytes
+from tests.fuzz.mutation import any_bytes, bencode_tree
 from tests.fuzz.target import REPOSITORY, Target
 from tests.fuzz.targets import FINDS, TARGETS, make
 from tests.fuzz.watch import Watch
@@ -79,6 +79,20 @@ def test_a_process_that_was_stopped_for_a_while_did_not_hang() -> None:
     watch.try_one(b"")
     watch.try_one(b"")
     assert (watch.finds, watch.accepted) == ({}, 2)
+
+
+@pytest.mark.parametrize("data", [b"l-3:", b"d1:al-3:"])
+def test_a_string_of_less_than_no_bytes_does_not_lead_a_mutation_back(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fuzz.watch.HUNG_S", 0.3)
+    rng = random.Random(1)
+    target = Target(
+        seeds=(), run=lambda data: bencode_tree(rng, data), refusals=(), mutate=bencode_tree
+    )
+    watch = Watch(target=target)
+    watch.try_one(data)
+    assert (watch.finds, watch.accepted) == ({}, 1)
 
 
 def _same(_: random.Random, data: bytes) -> bytes:

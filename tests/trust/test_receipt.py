@@ -19,6 +19,7 @@ from grokdist.trust.receipt import (
     ReceiptSigner,
     parse_receipt,
 )
+from tests.trust.example_receipt import EXAMPLE_RECEIPT
 
 _TEXT = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40)
 _HEX64 = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -80,26 +81,6 @@ _RECEIPTS = st.builds(
     ).map(tuple),
 )
 
-EXAMPLE = Receipt(
-    model="tiny",
-    revision="abc",
-    files=(ReceiptFile(path="a/b", size=3, sha256="0" * 64, sources=("hub:x/y",)),),
-    include=(),
-    source_bytes={"hub:x/y": 3},
-    started="2024-03-17T12:00:00Z",
-    finished="2024-03-17T12:00:01Z",
-    manifest_sha256="1" * 64,
-    role="observer",
-    statement="Seen.",
-    signed_by=ReceiptSigner(registry="embedded", root_sha256="2" * 64, keyids=("k",), threshold=1),
-    license=ReceiptLicense(expression="Apache-2.0", text_sha256="3" * 64),
-    openness="class III",
-    tool="grokdist 0",
-    attestations=(
-        ReceiptAttestation(path="x/a.json", predicate_type="https://x/y", sha256="5" * 64),
-    ),
-)
-
 
 @given(_RECEIPTS)
 def test_what_is_written_is_read_again(receipt: Receipt) -> None:
@@ -119,9 +100,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(json.loads(EXAMPLE.to_json()))), _JSON)
+@given(st.sampled_from(sorted(json.loads(EXAMPLE_RECEIPT.to_json()))), _JSON)
 def test_any_value_in_any_field_parses_or_is_refused(key: str, value: Any) -> None:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     document[key] = value
     try:
         parsed = parse_receipt(json.dumps(document).encode())
@@ -131,7 +112,7 @@ def test_any_value_in_any_field_parses_or_is_refused(key: str, value: Any) -> No
 
 
 def _set(*path: Any, to: Any) -> bytes:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     place = document
     for key in path[:-1]:
         place = place[key]
@@ -140,27 +121,27 @@ def _set(*path: Any, to: Any) -> bytes:
 
 
 def _with_root_of_nothing() -> bytes:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     document["files"][0] |= {"size": 0, "pieces_root": "4" * 64}
     return json.dumps(document).encode()
 
 
 def test_a_receipt_of_an_earlier_version_has_no_roots() -> None:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     del document["files"][0]["pieces_root"]
-    assert parse_receipt(json.dumps(document).encode()) == EXAMPLE
+    assert parse_receipt(json.dumps(document).encode()) == EXAMPLE_RECEIPT
 
 
 def test_a_receipt_of_an_earlier_version_lists_no_attestations() -> None:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     del document["attestations"]
     assert parse_receipt(json.dumps(document).encode()) == dataclasses.replace(
-        EXAMPLE, attestations=()
+        EXAMPLE_RECEIPT, attestations=()
     )
 
 
 def test_roots_are_added_to_the_files_that_it_lists() -> None:
-    receipt = EXAMPLE.with_roots({"a/b": "4" * 64, "other": "5" * 64})
+    receipt = EXAMPLE_RECEIPT.with_roots({"a/b": "4" * 64, "other": "5" * 64})
     assert [file.pieces_root for file in receipt.files] == ["4" * 64]
     assert parse_receipt(receipt.to_json()) == receipt
     assert receipt.with_roots({}) == receipt
@@ -184,7 +165,10 @@ def test_roots_are_added_to_the_files_that_it_lists() -> None:
         (_set("attestations", 0, "sha256", to="0" * 63), "sha256"),
         (_set("attestations", 0, "unknown", to=1), "'unknown' that is not known"),
         (_set("attestations", to=None), "a list of at most 256"),
-        (_set("attestations", to=[json.loads(EXAMPLE.to_json())["attestations"][0]] * 2), "twice"),
+        (
+            _set("attestations", to=[json.loads(EXAMPLE_RECEIPT.to_json())["attestations"][0]] * 2),
+            "twice",
+        ),
         (_set("attestations", to=[{}] * 257), "a list of at most 256"),
         (_set("files", 0, "size", to=-1), "size"),
         (_set("files", 0, "size", to=1.0), "size"),
@@ -195,7 +179,7 @@ def test_roots_are_added_to_the_files_that_it_lists() -> None:
         (_set("files", 0, "pieces_root", to="A" * 64), "pieces_root"),
         (_set("files", 0, "pieces_root", to=False), "pieces_root"),
         (_with_root_of_nothing(), "pieces_root is given for an empty file"),
-        (_set("files", to=[json.loads(EXAMPLE.to_json())["files"][0]] * 2), "twice"),
+        (_set("files", to=[json.loads(EXAMPLE_RECEIPT.to_json())["files"][0]] * 2), "twice"),
         (_set("files", to={}), "a list"),
         (_set("started", to="yesterday"), "started"),
         (_set("signed_by", "expired", to=0), "true or false"),
