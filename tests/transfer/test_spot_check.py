@@ -21,7 +21,7 @@ from grokdist.transfer.trees import SPAN, tree_path
 from grokdist.trust.merkle import BLOCK, hash_blocks, root
 from grokdist.trust.receipt import Receipt, ReceiptFile, parse_receipt
 from tests.transfer.models import entry_of, manifest_of
-from tests.trust.test_receipt import EXAMPLE
+from tests.trust.example_receipt import EXAMPLE_RECEIPT
 
 BIG = "ckpt-0/big"
 FILES = {
@@ -51,7 +51,7 @@ def _manifest(*, rooted: bool = True) -> Manifest:
 
 
 def _receipt(**roots: str) -> Receipt:
-    document = json.loads(EXAMPLE.to_json())
+    document = json.loads(EXAMPLE_RECEIPT.to_json())
     document["files"] = []
     files = []
     for path, data in FILES.items():

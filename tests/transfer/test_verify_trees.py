@@ -27,7 +27,7 @@ from grokdist.transfer.verify import verify
 from grokdist.trust.merkle import BLOCK, hash_blocks, root
 from grokdist.trust.receipt import Receipt, ReceiptFile
 from tests.transfer.models import HASTY, entry_of, manifest_of, plan_for, small_files
-from tests.trust.test_receipt import EXAMPLE
+from tests.trust.example_receipt import EXAMPLE_RECEIPT
 
 FILES = small_files()
 MANIFEST = manifest_of([entry_of(path, data) for path, data in FILES.items()])
@@ -281,7 +281,7 @@ def test_one_thread_and_an_unsigned_root_ask_for_the_digest(large: Path) -> None
     assert not verify(large, _rooted(sha256="0" * 64), jobs=1).ok
     assert not verify(large, _rooted(sha256="0" * 64, pieces_root=None), jobs=2).ok
     noted = ReceiptFile(path=BIG, size=len(DATA), sha256="0" * 64, pieces_root=ROOT)
-    receipt = dataclasses.replace(EXAMPLE, files=(noted,))
+    receipt = dataclasses.replace(EXAMPLE_RECEIPT, files=(noted,))
     unsigned = _rooted(sha256="0" * 64, pieces_root=None)
     assert not verify(large, unsigned, receipt=receipt, jobs=2).ok
     assert verify(large, _rooted(pieces_root=None), receipt=receipt, jobs=2).ok
