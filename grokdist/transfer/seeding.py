@@ -42,6 +42,8 @@ class SeedStatus:
     Attributes:
         uploaded: payload bytes given since the start.
         size: bytes of the torrent's files, padding left out.
+        exchanged: bytes that a whole copy takes between peers: with some padding, for many
+            torrents.
         peers: connections now.
         upload_rate: bytes a second now.
         seconds: since the check was done.
@@ -49,14 +51,15 @@ class SeedStatus:
 
     uploaded: int
     size: int
+    exchanged: int
     peers: int
     upload_rate: int
     seconds: float
 
     @property
     def ratio(self) -> float:
-        """Bytes given for each byte of the files."""
-        return self.uploaded / self.size if self.size else 0.0
+        """Whole copies given, as bytes."""
+        return self.uploaded / self.exchanged if self.exchanged else 0.0
 
 
 class Seeder:
@@ -144,6 +147,7 @@ class Seeder:
         return SeedStatus(
             uploaded=status.total_payload_upload,
             size=self._files.size,
+            exchanged=self._files.exchanged,
             peers=status.num_peers,
             upload_rate=status.upload_payload_rate,
             seconds=time.monotonic() - self._since,
@@ -162,7 +166,7 @@ class Seeder:
 
         Args:
             stop: ends it.
-            ratio: bytes to give for each byte of the files.
+            ratio: how many whole copies to give, as bytes.
             seconds: how long to share.
             poll_s: seconds between two looks at how it is going.
             on_status: told at each of them.

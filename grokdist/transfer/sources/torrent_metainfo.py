@@ -22,6 +22,7 @@ MAX_FILES = 200_000
 MAX_TOKENS = 5_000_000
 MAX_NAME = 255
 _MAX_SIZE = 1 << 50
+_BLOCK = 16384
 
 _Kind = TypeVar("_Kind")
 
@@ -56,7 +57,8 @@ class TorrentFiles:
         piece_size: bytes.
         pieces: number of pieces.
         count: number of files, padding included.
-        files: the real files.
+        files: the real files, in the order of their offsets.
+        length: bytes of that stream, padding included.
         data: the ``.torrent`` content itself.
     """
 
@@ -67,12 +69,31 @@ class TorrentFiles:
     pieces: int
     count: int
     files: tuple[TorrentFile, ...]
+    length: int
     data: bytes
 
     @property
     def size(self) -> int:
         """Bytes of the real files."""
         return sum(file.size for file in self.files)
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes that peers send each other for a whole copy.
+
+        Of a v1 torrent that is every block of 16 KiB with content in it, with the padding behind
+        that content; of a v2 torrent the content.
+        """
+        if self.btih is None:
+            return self.size
+        total = after = 0
+        for file in self.files:
+            start = max(after, file.offset - file.offset % _BLOCK)
+            end = -(-(file.offset + file.size) // _BLOCK) * _BLOCK
+            if file.size and end > start:
+                total += min(end, self.length) - start
+                after = end
+        return total
 
     def params(self) -> lt.add_torrent_params:
         """A fresh set of libtorrent's parameters for this torrent."""
@@ -136,6 +157,7 @@ def read_torrent(data: bytes) -> TorrentFiles:
         pieces=info.num_pieces(),
         count=info.num_files(),
         files=tuple(files),
+        length=info.total_size(),
         data=data,
     )
 
