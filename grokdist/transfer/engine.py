@@ -36,6 +36,7 @@ from grokdist.transfer.tree import ModelTree, StatMark, refusal
 from grokdist.transfer.tree_builder import TreeBuilder
 from grokdist.transfer.trees import load_tree
 from grokdist.trust.receipt import Receipt
+from grokdist.trust.sha256_build import prepare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +140,8 @@ class _Run:
         self._old_sources = {file.path: file.sources for file in before}
         self._roots = self._known_roots()
         self._holdings = Holdings(tree, self._index, progress, self._roots)
+        if plan.request.trees:
+            prepare(plan.size)
         self._builder = (
             TreeBuilder(tree, on_done=self._grown, keep=fits_the_cache(plan.size))
             if plan.request.trees

@@ -26,6 +26,7 @@ from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.stop import HashingStoppedError
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.trust.merkle import hash_blocks, root
+from grokdist.trust.sha256_build import prepare
 
 _LEFT_OUT = ".git"
 """A clone's own folder: no part of the model."""
@@ -83,6 +84,7 @@ def list_folder(
         check_paths(found)
         size = sum(status.st_size for status in found.values())
         on_begin(len(found), size)
+        prepare(size)
 
         def task(path: str) -> Task[FileEntry]:
             return lambda worker: _hashed(tree, path, worker, on_bytes)

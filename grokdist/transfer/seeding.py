@@ -58,7 +58,7 @@ class SeedStatus:
 
     @property
     def ratio(self) -> float:
-        """Whole copies given, as bytes."""
+        """Bytes given for each byte that a whole copy takes."""
         return self.uploaded / self.exchanged if self.exchanged else 0.0
 
 
@@ -166,7 +166,7 @@ class Seeder:
 
         Args:
             stop: ends it.
-            ratio: how many whole copies to give, as bytes.
+            ratio: bytes to give for each byte that a whole copy takes.
             seconds: how long to share.
             poll_s: seconds between two looks at how it is going.
             on_status: told at each of them.

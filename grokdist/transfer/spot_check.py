@@ -29,6 +29,7 @@ from grokdist.transfer.scope import Scope, look, roots_of
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.trees import SPAN, FileTree, Range, joined, load_tree
 from grokdist.trust.receipt import Receipt
+from grokdist.trust.sha256_build import prepare
 
 _TOGETHER = 32
 """Ranges of one file that a thread takes at a time."""
@@ -230,6 +231,7 @@ def _read(
         for at in range(0, len(ranges), _TOGETHER)
     ]
     sizes = {entry.path: entry.size for entry, *_ in drawn}
+    prepare(sum(end - start for *_, ranges in drawn for start, end in ranges))
     found = in_parallel(tasks, jobs=min(jobs, max(len(tasks), 1)))
     with contextlib.closing(found):
         for path, mismatch in found:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import grokdist
 from grokdist.transfer.tree import ModelTree, StatMark
+from grokdist.trust.sha256_of_many import in_use
 
 # Isolated from the environment and the working directory, and without site-packages: the child
 # runs the code that this process runs, and the standard library.
@@ -194,7 +195,16 @@ class TreeBuilder:
             return
         job = self._current = self._waiting.pop()
         mark = None if job.mark is None else dataclasses.asdict(job.mark)
-        line = json.dumps({"path": job.path, "size": job.size, "mark": mark, "keep": self._keep})
+        library = in_use()
+        line = json.dumps(
+            {
+                "path": job.path,
+                "size": job.size,
+                "mark": mark,
+                "keep": self._keep,
+                "library": None if library is None else str(library.path),
+            }
+        )
         try:
             os.write(child.stdin.fileno(), line.encode() + b"\n")
         except OSError:

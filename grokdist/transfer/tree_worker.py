@@ -1,9 +1,9 @@
 """The child process that builds tree files; ``tree_builder`` starts it and talks to it.
 
 One job a line on stdin, one answer a line on stdout, JSON both ways, one job at a time:
-``{"path", "size", "mark", "keep"}`` gets ``{"root"}`` or ``{"failed"}``. The end of stdin is the
-end of the process, also in the middle of a file, so it never outlives its parent; what it had not
-finished it takes away. Imports little, since it starts while a fetch is under way.
+``{"path", "size", "mark", "keep", "library"}`` gets ``{"root"}`` or ``{"failed"}``. The end of
+stdin is the end of the process, also in the middle of a file, so it never outlives its parent; what
+it had not finished it takes away. Imports little, since it starts while a fetch is under way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from grokdist.transfer.read_buffer import MIB_BUFFERS
 from grokdist.transfer.tree import ModelTree, StatMark
 from grokdist.transfer.tree_writer import TreeWriter
 from grokdist.trust.merkle import hash_blocks
+from grokdist.trust.sha256_of_many import Sha256OfMany, in_use, use
 
 
 class BuildFailedError(GrokdistError):
@@ -53,6 +54,7 @@ def serve(directory: Path, jobs: BinaryIO, answers: BinaryIO) -> None:
     with ModelTree(directory) as tree, contextlib.suppress(ParentGoneError, BrokenPipeError):
         while line := jobs.readline():
             job = json.loads(line)
+            _use_too(job["library"])
             mark = None if job["mark"] is None else StatMark(**job["mark"])
             answer: dict[str, Any]
             try:
@@ -114,6 +116,13 @@ def build(
             return writer.finish()
     finally:
         os.close(fd)
+
+
+def _use_too(library: str | None) -> None:
+    """Hash with what the parent hashes with."""
+    if library is not None and in_use() is None:
+        with contextlib.suppress(OSError, ValueError):
+            use(Sha256OfMany(Path(library)))
 
 
 def _content_mark(mark: StatMark) -> StatMark:

@@ -48,6 +48,7 @@ from grokdist.transfer.tree import STATE, ModelTree, StatMark
 from grokdist.transfer.trees import FileTree, Range, load_tree
 from grokdist.transfer.use import Use
 from grokdist.trust.receipt import Receipt
+from grokdist.trust.sha256_build import prepare
 
 _PORTION = 16 << 20
 """Bytes that a thread checks of a divided file at a time."""
@@ -173,6 +174,8 @@ class _Run:
         """Hash files on all cores, in an order that keeps them busy to the end."""
         size = sum(entry.size for entry in entries)
         self._progress.begin("verify", files=len(entries), size=size, have=0)
+        if self._keep_trees:
+            prepare(size)
         whole, divided = self._divide(entries, jobs or cores())
         ordered = in_order(
             whole,

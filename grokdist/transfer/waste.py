@@ -23,6 +23,7 @@ from grokdist.transfer.removal import REMOVED, clear
 from grokdist.transfer.store import Placed, Store
 from grokdist.transfer.temporary import STEMS
 from grokdist.transfer.tree import STATE, ModelTree
+from grokdist.trust.sha256_build import library_path
 
 _ENDINGS = (".part", ".state")
 _TEMPORARY = tuple(f"{stem}." for stem in STEMS)
@@ -173,12 +174,11 @@ def _parts(tree: ModelTree) -> Iterator[Waste]:
 
 
 def _compiled(store: Store) -> Iterator[Waste]:
-    folder = settings.compile_caches()
-    if not folder.is_relative_to(store.home) or not folder.is_dir():
-        return
-    kept = settings.compile_cache().name
-    for each in sorted(folder.iterdir()):
-        if each.name != kept:
+    for kept in (settings.compile_cache(), library_path()):
+        folder = kept.parent
+        if not folder.is_relative_to(store.home) or not folder.is_dir():
+            continue
+        for each in sorted(set(folder.iterdir()) - {kept}):
             yield Waste(kind=Kind.COMPILED, path=each, bytes=_size(each))
 
 

@@ -6,7 +6,7 @@ on the content alone, so the same 32 bytes name the file in a manifest, a receip
 (https://www.bittorrent.org/beps/bep_0052.html). A node of an upper layer covers a larger span and
 is checked without the leaves below it.
 
-Pure: bytes in, bytes out; no file is read here. A root together with a size proves content as a
+Bytes in, bytes out; no file is read here. A root together with a size proves content as a
 SHA-256 does. Without the size it does not: the 64 bytes of two leaves, taken as a file, have the
 root of the file that the leaves are of.
 """
@@ -15,11 +15,16 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from grokdist.trust.sha256_of_many import in_use
+
 BLOCK = 16384
 """Bytes of content that one leaf covers."""
 
 DIGEST = 32
 """Bytes of a leaf, a node or a root."""
+
+_MANY = 8
+"""Messages that hashlib takes as long for, one after the other, as sixteen take at once."""
 
 
 def count(size: int, span: int = BLOCK) -> int:
@@ -30,16 +35,10 @@ def count(size: int, span: int = BLOCK) -> int:
 def hash_blocks(data: bytes | bytearray | memoryview) -> bytes:
     """The leaves of ``data``, which starts at a block boundary; its last block may be short.
 
-    hashlib releases the interpreter lock for each block, so threads run side by side, though they
-    wait for that lock now and then; OpenSSL called through ctypes is no faster and waits more.
-
     Returns:
         32 bytes for each block, concatenated; nothing for no data.
     """
-    view = memoryview(data)
-    return b"".join(
-        [sha256(view[start : start + BLOCK]).digest() for start in range(0, len(view), BLOCK)]
-    )
+    return _digests(memoryview(data), BLOCK)
 
 
 def layer(nodes: bytes, span: int, *, base: int = BLOCK) -> bytes:
@@ -103,12 +102,24 @@ def _pairs(nodes: bytes, padding: bytes) -> bytes:
     """The layer above."""
     if len(nodes) % (2 * DIGEST):
         nodes += padding
-    return b"".join(
-        [
-            sha256(nodes[start : start + 2 * DIGEST]).digest()
-            for start in range(0, len(nodes), 2 * DIGEST)
-        ]
-    )
+    return _digests(memoryview(nodes), 2 * DIGEST)
+
+
+def _digests(data: memoryview, length: int) -> bytes:
+    """The digests of messages of ``length`` bytes, concatenated; the last may be short.
+
+    Many at once where there is code for it. hashlib releases the interpreter lock for each block,
+    so threads run side by side, though they wait for that lock now and then; OpenSSL called through
+    ctypes is no faster and waits more.
+    """
+    digests, start = b"", 0
+    if len(data) >= _MANY * length and (library := in_use()) is not None:
+        start = len(data) - len(data) % length
+        digests = library.digests(data[:start], length)
+    one_by_one = [
+        sha256(data[each : each + length]).digest() for each in range(start, len(data), length)
+    ]
+    return digests + b"".join(one_by_one)
 
 
 def _checked(nodes: bytes) -> bytes:

@@ -18,6 +18,8 @@ import struct
 from dataclasses import dataclass
 from typing import Self
 
+from grokdist.trust.buffer_address import address
+
 BLOCK = 64
 """Bytes of one block; states exist at multiples of it."""
 
@@ -51,24 +53,6 @@ class _Context(ctypes.Structure):
         ("md_len", ctypes.c_uint),
         # Room for a library whose structure is larger than the published one.
         ("_spare", ctypes.c_char * 128),
-    )
-
-
-class _PyBuffer(ctypes.Structure):
-    """``Py_buffer`` of CPython's stable ABI, to reach the bytes of any buffer without a copy."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.py_object),
-        ("len", ctypes.c_ssize_t),
-        ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int),
-        ("ndim", ctypes.c_int),
-        ("format", ctypes.c_void_p),
-        ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p),
-        ("suboffsets", ctypes.c_void_p),
-        ("internal", ctypes.c_void_p),
     )
 
 
@@ -113,15 +97,10 @@ class ResumableSha256:
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Add the next bytes; the interpreter lock is let go meanwhile."""
-        view = _PyBuffer()
-        get, release = ctypes.pythonapi.PyObject_GetBuffer, ctypes.pythonapi.PyBuffer_Release
-        get(ctypes.py_object(data), ctypes.byref(view), 0)
-        try:
+        with address(data) as (start, size):
             self._library.unlocked.SHA256_Update(
-                ctypes.byref(self._context), ctypes.c_void_p(view.buf), ctypes.c_size_t(view.len)
+                ctypes.byref(self._context), ctypes.c_void_p(start), ctypes.c_size_t(size)
             )
-        finally:
-            release(ctypes.byref(view))
 
     def state(self) -> Sha256State:
         """The state at the last whole block."""

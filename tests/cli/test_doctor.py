@@ -41,7 +41,7 @@ def test_a_sound_machine_has_no_fault(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     assert ended.json["ok"] is True
     found = states(ended.json)
     assert {"versions", "configuration", "store", "disk", "memory", "devices"} <= found.keys()
-    assert {"stale", "loopback", "proxy", "clock"} <= found.keys()
+    assert {"stale", "loopback", "proxy", "clock", "hash trees"} <= found.keys()
     assert found.pop("kernels") == "note"
     for port in ("torrent port", "serve port"):  # another program of this machine may have it
         found.pop(port)

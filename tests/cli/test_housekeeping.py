@@ -19,6 +19,7 @@ from grokdist.transfer.lock import exclusive
 from grokdist.transfer.removal import REMOVED
 from grokdist.transfer.store import Store
 from grokdist.transfer.tree import ModelTree
+from grokdist.trust.sha256_build import library_path
 from tests.cli.conftest import Cli
 from tests.cli.test_seed import manifest_document
 
@@ -181,6 +182,10 @@ def test_gc_takes_what_is_of_no_use_and_keeps_what_a_fetch_goes_on_from(
     other.mkdir(parents=True)
     (other / "program").write_bytes(bytes(5000))
     settings.compile_cache().mkdir()
+    library_path().parent.mkdir()
+    library_path().touch()
+    old_library = library_path().with_name("sha256-0.so")
+    old_library.write_bytes(bytes(5000))
     outside = _fetch(cli, tmp_path, "--dir", tmp_path / "mine", revision="c" * 40)
     (note,) = Store().models.glob("*/*.elsewhere")
     for each in sorted(outside.rglob("*"), reverse=True):
@@ -194,9 +199,11 @@ def test_gc_takes_what_is_of_no_use_and_keeps_what_a_fetch_goes_on_from(
         ("lease", str(lease)),
         ("gone", str(note)),
         ("compiled", str(other)),
+        ("compiled", str(old_library)),
     }
     assert all(item["removed"] for item in found["items"])
-    assert not any(each.exists() for each in (done, state, lease, other, note))
+    assert not any(each.exists() for each in (done, state, lease, other, note, old_library))
+    assert library_path().exists()
     assert begun.exists()
     assert settings.compile_cache().is_dir()
     assert cli("verify", NAME).code == 0

@@ -18,7 +18,9 @@ from grokdist.transfer.tree_builder import TreeBuilder
 from grokdist.transfer.tree_worker import BuildFailedError, ParentGoneError, build
 from grokdist.transfer.trees import SPAN, load_tree, tree_path
 from grokdist.trust.merkle import hash_blocks, root
+from grokdist.trust.sha256_of_many import use
 from tests.transfer.models import small_files
+from tests.trust.many import sha256_of_many
 
 FILES = small_files()
 BIG = "ckpt-0/tensor00002_000"
@@ -74,6 +76,23 @@ def test_every_file_gets_its_tree(model: ModelTree) -> None:
     assert (builder.trouble, builder.failures) == (None, {})
     for path, known in roots.items():
         assert load_tree(model, path, len(FILES[path]), known) is not None
+
+
+def test_the_child_hashes_with_what_its_parent_hashes_with(model: ModelTree) -> None:
+    roots: dict[str, str] = {}
+    builder = TreeBuilder(model, on_done=roots.__setitem__)
+    library = sha256_of_many()
+    use(library)
+    try:
+        builder.add(BIG, len(FILES[BIG]))
+        assert builder.wait(threading.Event())
+        assert builder._child is not None
+        mapped = Path(f"/proc/{builder._child.pid}/maps").read_text()
+    finally:
+        use(None)
+        builder.close()
+    assert str(library.path) in mapped
+    assert roots == {BIG: root(hash_blocks(FILES[BIG])).hex()}
 
 
 def test_nothing_to_build_starts_nothing(model: ModelTree) -> None:

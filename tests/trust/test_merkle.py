@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grokdist.trust.merkle import BLOCK, DIGEST, count, hash_blocks, layer, node, root
+from grokdist.trust.sha256_of_many import use
+from tests.trust.many import sha256_of_many
+
+
+@pytest.fixture(params=["hashlib", "of many"], autouse=True, scope="module")
+def _hashed_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test sees both: one message after the other, and many at once."""
+    use(None if request.param == "hashlib" else sha256_of_many())
+    yield
+    use(None)
+
 
 SIZES = [
     1,
