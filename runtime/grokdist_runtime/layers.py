@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from grokdist_runtime.kv_cache import KVCache, extended
+from grokdist_runtime.native.attention import attention_over_cache
 from grokdist_runtime.native.row_products import row_products
 from grokdist_runtime.params import LayerWeights
 from grokdist_runtime.quantised import dot, matmul, matmuls
@@ -133,6 +134,18 @@ def attention(
     q, k = rotate(q, angles), rotate(k, angles)
     cache = extended(cache, k, v, layer, starts)
     q = q.reshape(batch, new, k.shape[2], -1, key_size)  # [B, T, K, H / K, key]
+    one = spec.kernels == "native" and new == 1
+    mixed = (_attend_natively if one else _attend)(q, cache, layer, mask, spec)
+    flat = mixed.reshape(batch * new, -1)  # [B * T, H * key]
+    out = lax.psum(matmul(flat, weights.output, (layer,), spec), spec.rules.q_dim)
+    return out.reshape(batch, new, -1), cache
+
+
+def _attend(
+    q: jax.Array, cache: KVCache[jax.Array], layer: jax.Array, mask: jax.Array, spec: ModelSpec
+) -> jax.Array:
+    """``[B, T, K, H / K, key]`` float32 for queries of that shape and a mask ``[B, T, S]``."""
+    config = spec.config
     keys = _of_layer(cache.keys, layer).astype(spec.dtype)  # [B, K, S, key]
     logits = dot("btkgd,bksd->bkgts", q.astype(spec.dtype), keys)  # [B, K, H / K, T, S]
     if cache.key_scales is not None:
@@ -144,10 +157,19 @@ def attention(
     if cache.value_scales is not None:
         weight = weight * _of_layer(cache.value_scales, layer)[:, :, None, None]
     values = _of_layer(cache.values, layer).astype(spec.dtype)
-    mixed = dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), values)
-    flat = mixed.reshape(batch * new, -1)  # [B * T, H * key]
-    out = lax.psum(matmul(flat, weights.output, (layer,), spec), spec.rules.q_dim)
-    return out.reshape(batch, new, -1), cache
+    return dot("bkgts,bksd->btkgd", weight.astype(spec.dtype), values)
+
+
+def _attend_natively(
+    q: jax.Array, cache: KVCache[jax.Array], layer: jax.Array, mask: jax.Array, spec: ModelSpec
+) -> jax.Array:
+    """The same for one token of each sequence, read where it lies in the cache."""
+    config = spec.config
+    q = q[:, 0] * (config.attn_output_multiplier / config.attn_logit_cap)
+    stacks = [cache.keys, cache.values]
+    if cache.key_scales is not None and cache.value_scales is not None:
+        stacks += [cache.key_scales, cache.value_scales]
+    return attention_over_cache(q, stacks, layer, mask[:, 0], cap=config.attn_logit_cap)[:, None]
 
 
 def _of_layer(stack: jax.Array, layer: jax.Array) -> jax.Array:

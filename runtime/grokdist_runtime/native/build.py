@@ -22,7 +22,9 @@ from grokdist_runtime.native import compiler
 from grokdist_runtime.native.compiler import Library
 
 _FOLDER = Path(__file__).parent
-_SOURCES = tuple(_FOLDER / name for name in ("grouped_matmul.cc", "row_products.cc"))
+_SOURCES = tuple(
+    _FOLDER / name for name in ("attention.cc", "grouped_matmul.cc", "row_products.cc")
+)
 
 
 def build(directory: Path | None) -> Library:

@@ -9,7 +9,7 @@ import jax
 
 from grokdist_runtime.errors import DeviceError
 
-_KERNELS = ("grouped_matmul", "row_products")
+_KERNELS = ("attention", "grouped_matmul", "row_products")
 _loaded: list[ctypes.CDLL] = []  # kept: XLA calls into it
 
 
